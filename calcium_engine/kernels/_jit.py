@@ -1,0 +1,52 @@
+"""The only Numba policy of the project: serial and parallel twins, cache, threads.
+
+A kernel is a loop over rows that writes into `out` arrays: parallel across rows, sequential inside, so that no bit of its result
+depends on the number of threads. The parallel twin runs on the main thread, the serial one everywhere else: dask's workers are
+threads of their own, and Numba's default threading layer aborts when two of them enter a parallel region at once.
+
+Set CALCIUM_ENGINE_CACHE=0 to compile anew at every start.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+CACHE = os.environ.get("CALCIUM_ENGINE_CACHE", "1") != "0"
+
+
+def inline(function: Callable[..., Any]) -> Any:
+    """Compile a small function that kernels of the same file call."""
+    return numba.njit(cache=CACHE, nogil=True)(function)
+
+
+class kernel:  # noqa: N801  (a decorator, named as one)
+    """Compile a loop over rows twice, serial and parallel, and pick the twin that the calling thread can run."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Take the loop; nothing is compiled until the first call."""
+        self.__wrapped__ = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        # the twins would share one entry of Numba's cache if they shared a qualified name
+        twin = types.FunctionType(
+            function.__code__.replace(co_name=f"{function.__name__}_serial", co_qualname=f"{function.__qualname__}_serial"),
+            function.__globals__,
+            f"{function.__name__}_serial",
+            function.__defaults__,
+        )
+        twin.__qualname__ = f"{function.__qualname__}_serial"
+        twin.__module__ = function.__module__
+        self.parallel = numba.njit(parallel=True, cache=CACHE, nogil=True)(function)
+        self.serial = numba.njit(cache=CACHE, nogil=True)(twin)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the twin that is safe on this thread."""
+        on_main = threading.current_thread() is threading.main_thread()
+        return (self.parallel if on_main else self.serial)(*args)

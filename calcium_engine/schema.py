@@ -1,0 +1,220 @@
+"""What a recording holds: every variable's name, dims, units and maker, declared once.
+
+A recording is an `xarray.Dataset` with dims `neuron` and `frame`. Steps add variables to it; each of them is declared here
+and nowhere else, so that a name, a unit or a label is changed in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+SCHEMA_VERSION = 1
+
+
+class CalciumError(ValueError):
+    """Something about the input or the request that the user can mend; its message says how."""
+
+
+class MissingVariableError(CalciumError):
+    """A step was asked for before the variable that it reads exists."""
+
+
+Attr = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of a recording: its name, dims, dtype kinds, units, meaning and the function that makes it."""
+
+    name: str
+    dims: tuple[str, ...]
+    kind: str
+    units: str
+    long_name: str
+    made_by: str
+
+    def check(self, recording: xr.Dataset) -> xr.DataArray:
+        """Return this variable of the recording in canonical dim order, or say what is missing and what makes it."""
+        if not isinstance(recording, xr.Dataset):
+            raise CalciumError(f"a recording is an xarray.Dataset, but this is a {type(recording).__name__}; make_recording() makes one")
+        if self.name not in recording.variables:
+            raise MissingVariableError(
+                f"the recording has no '{self.name}' ({self.long_name}); {self.made_by}() makes it. "
+                f"It has: {', '.join(sorted(map(str, recording.data_vars))) or 'no variables'}"
+            )
+        array = recording[self.name]
+        if set(array.dims) != set(self.dims):
+            raise CalciumError(f"'{self.name}' has dims {tuple(array.dims)}, but needs {self.dims}")
+        if array.dtype.kind not in self.kind:
+            raise CalciumError(f"'{self.name}' holds {array.dtype}, but needs dtype kind {' or '.join(self.kind)}; convert it with .astype()")
+        return array.transpose(*self.dims)
+
+    def wrap(self, data: Any, coords: Mapping[Hashable, Any] | None = None, **parameters: Attr | None) -> xr.DataArray:
+        """Label plain data as this variable; parameters that are not None become plain scalar attributes."""
+        if isinstance(data, xr.DataArray):
+            coords = dict(data.coords) if coords is None else coords
+            data = data.transpose(*self.dims).data
+        attrs: dict[str, Attr] = {"units": self.units, "long_name": self.long_name, "made_by": self.made_by}
+        attrs.update({key: plain(value) for key, value in parameters.items() if value is not None})
+        return xr.DataArray(data, dims=self.dims, coords=coords, name=self.name, attrs=attrs)
+
+
+def plain(value: Any) -> Attr:
+    """Turn a NumPy scalar into the Python scalar that Zarr's JSON can hold."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+_TRACE = ("neuron", "frame")
+
+
+def _declare(*rows: tuple[str, tuple[str, ...], str, str, str, str]) -> dict[str, Variable]:
+    return {row[0]: Variable(*row) for row in rows}
+
+
+VARIABLES: dict[str, Variable] = _declare(
+    # traces
+    ("fluorescence", _TRACE, "f", "a.u.", "fluorescence", "make_recording"),
+    ("neuropil", _TRACE, "f", "a.u.", "neuropil fluorescence around the neuron", "read_suite2p"),
+    ("fluorescence_corrected", _TRACE, "f", "a.u.", "fluorescence without neuropil", "subtract_neuropil"),
+    ("baseline", _TRACE, "f", "a.u.", "baseline fluorescence F0", "estimate_baseline"),
+    ("dff", _TRACE, "f", "1", "relative fluorescence change ΔF/F", "compute_dff"),
+    ("background", _TRACE, "f", "1", "slow background of ΔF/F", "subtract_background"),
+    ("detrended", _TRACE, "f", "1", "ΔF/F without slow background", "subtract_background"),
+    ("denoised", _TRACE, "f", "1", "denoised ΔF/F", "denoise"),
+    ("spikes_suite2p", _TRACE, "f", "a.u.", "deconvolved activity as suite2p found it", "read_suite2p"),
+    # neurons
+    ("noise", ("neuron",), "f", "1", "noise σ of ΔF/F", "estimate_noise"),
+    ("noise_level", ("neuron",), "f", "% Hz^-1/2", "standardised noise level ν", "estimate_noise"),
+    ("f0_floored", ("neuron",), "b", "", "F0 too small to divide by: ΔF/F rests on the floor", "compute_dff"),
+    ("saturated_activity", ("neuron",), "b", "", "transients leave too little baseline to see F0", "estimate_baseline"),
+    ("event_count", ("neuron",), "i", "count", "events", "compute_features"),
+    ("event_rate", ("neuron",), "f", "min^-1", "event rate", "compute_features"),
+    ("event_rate_low", ("neuron",), "f", "min^-1", "event rate, lower end of the exact 95 % Poisson interval", "compute_features"),
+    ("event_rate_high", ("neuron",), "f", "min^-1", "event rate, upper end of the exact 95 % Poisson interval", "compute_features"),
+    ("amplitude_median", ("neuron",), "f", "1", "median event amplitude", "compute_features"),
+    ("amplitude_cv", ("neuron",), "f", "1", "coefficient of variation of event amplitudes", "compute_features"),
+    ("amplitude_gini", ("neuron",), "f", "1", "Gini coefficient of event amplitudes", "compute_features"),
+    ("fwhm_median", ("neuron",), "f", "s", "median event FWHM", "compute_features"),
+    ("interval_median", ("neuron",), "f", "s", "median inter-event interval", "compute_features"),
+    ("interval_cv", ("neuron",), "f", "1", "coefficient of variation of inter-event intervals", "compute_features"),
+    ("interval_lv", ("neuron",), "f", "1", "local variation of inter-event intervals", "compute_features"),
+    ("burst_share", ("neuron",), "f", "1", "share of events in bursts", "compute_features"),
+    ("compounding_index", ("neuron",), "f", "1", "share of events that start on the tail of another", "compute_features"),
+    ("duty_cycle", ("neuron",), "f", "1", "share of valid time spent inside events", "compute_features"),
+    ("fano_factor", ("neuron",), "f", "1", "Fano factor of event counts", "compute_features"),
+    ("skewness", ("neuron",), "f", "1", "skewness of the trace", "compute_features"),
+    ("population_coupling", ("neuron",), "f", "1", "correlation with the rest of the population", "compute_features"),
+    # events
+    ("active", _TRACE, "b", "", "inside an event (onset to offset)", "detect_events"),
+    ("event_neuron", ("event",), "iuUSO", "", "neuron id of the event", "detect_events"),
+    ("event_onset", ("event",), "f", "s", "event onset", "detect_events"),
+    ("event_peak", ("event",), "f", "s", "event peak", "detect_events"),
+    ("event_offset", ("event",), "f", "s", "event offset", "detect_events"),
+    ("event_amplitude", ("event",), "f", "1", "event amplitude (height over its base)", "detect_events"),
+    ("event_peak_dff", ("event",), "f", "1", "ΔF/F at the event's peak", "detect_events"),
+    ("event_fwhm", ("event",), "f", "s", "event full width at half maximum", "detect_events"),
+    ("event_rise", ("event",), "f", "s", "event rise time, 20 to 80 %", "detect_events"),
+    ("event_decay", ("event",), "f", "s", "event decay time to 1/e of its amplitude", "detect_events"),
+    ("event_area", ("event",), "f", "s", "event area over its base", "detect_events"),
+    ("event_z", ("event",), "f", "1", "event amplitude in units of the noise σ", "detect_events"),
+    ("event_flags", ("event",), "iu", "", "event flags (bits)", "detect_events"),
+    # coactivity
+    ("coactivity", ("bin",), "iu", "count", "neurons with an event onset in the bin", "compute_coactivity"),
+    ("coactivity_expected", ("bin",), "f", "count", "coactive neurons expected by chance", "find_ensemble_events"),
+    ("coactivity_pvalue", ("bin",), "f", "1", "chance of at least so many coactive neurons", "find_ensemble_events"),
+    ("is_coactive", ("bin",), "b", "", "more coactive neurons than chance explains", "find_ensemble_events"),
+    ("coactivity_null", ("count",), "f", "1", "share of bins with so many coactive neurons by chance", "find_ensemble_events"),
+    # ensemble events
+    ("ensemble_event_time", ("ensemble_event",), "f", "s", "centre of the ensemble event's peak bin", "find_ensemble_events"),
+    ("ensemble_event_start", ("ensemble_event",), "f", "s", "start of the ensemble event", "find_ensemble_events"),
+    ("ensemble_event_duration", ("ensemble_event",), "f", "s", "duration of the ensemble event", "find_ensemble_events"),
+    ("ensemble_event_size", ("ensemble_event",), "iu", "count", "neurons that take part", "find_ensemble_events"),
+    ("ensemble_event_pvalue", ("ensemble_event",), "f", "1", "p-value of the ensemble event's peak bin", "find_ensemble_events"),
+    ("participation", ("ensemble_event", "neuron"), "b", "", "the neuron takes part in the ensemble event", "find_ensemble_events"),
+    # ensembles
+    ("similarity", ("ensemble_event", "ensemble_event_other"), "f", "1", "Jaccard similarity", "find_ensembles"),
+    ("linkage", ("merge", "merge_field"), "f", "1", "hierarchical clustering (left, right, distance, events)", "find_ensembles"),
+    ("explained_variance", ("component",), "f", "1", "share of variance by principal component", "find_ensembles"),
+    ("ensemble_event_label", ("ensemble_event",), "i", "", "ensemble of the ensemble event (-1: unassigned)", "find_ensembles"),
+    ("membership", ("ensemble", "neuron"), "f", "1", "share of the ensemble's events in which the neuron takes part", "find_ensembles"),
+    ("membership_pvalue", ("ensemble", "neuron"), "f", "1", "chance of so much participation by the neuron's overall share", "find_ensembles"),
+    ("is_core", ("ensemble", "neuron"), "b", "", "core neuron of the ensemble", "find_ensembles"),
+    ("ensemble_size", ("ensemble",), "iu", "count", "core neurons", "find_ensembles"),
+    ("ensemble_event_count", ("ensemble",), "iu", "count", "events of the ensemble", "find_ensembles"),
+    ("ensemble_rate", ("ensemble",), "f", "min^-1", "rate of the ensemble's events", "find_ensembles"),
+    ("ensemble_stability", ("ensemble",), "f", "1", "split-half stability of the core", "find_ensembles"),
+    # what a simulation planted
+    ("true_spikes", _TRACE, "iu", "count", "simulated action potentials in the frame", "simulate_recording"),
+    ("true_dff", _TRACE, "f", "1", "simulated ΔF/F without noise", "simulate_recording"),
+    ("true_baseline", _TRACE, "f", "a.u.", "simulated baseline fluorescence", "simulate_recording"),
+    ("true_ensemble_time", ("true_ensemble_event",), "f", "s", "time of the planted ensemble event", "simulate_recording"),
+    ("true_ensemble_label", ("true_ensemble_event",), "i", "", "ensemble of the planted ensemble event", "simulate_recording"),
+    ("true_participation", ("true_ensemble_event", "neuron"), "b", "", "the neuron fired in the planted ensemble event", "simulate_recording"),
+    ("true_member", ("true_ensemble", "neuron"), "b", "", "planted member of the ensemble", "simulate_recording"),
+)
+
+# Coordinates. sampling_rate is a coordinate, not an attribute, so that merging 30 Hz with 10 Hz raises instead of passing silently.
+COORDINATES: dict[str, dict[str, Attr]] = {
+    "neuron": {"long_name": "neuron id"},
+    "frame": {"long_name": "frame index"},
+    "time": {"units": "s", "long_name": "time"},
+    "sampling_rate": {"units": "Hz", "long_name": "sampling rate"},
+    "epoch": {"long_name": "stretch of frames without a gap"},
+    "x": {"units": "pixel", "long_name": "x position"},
+    "y": {"units": "pixel", "long_name": "y position"},
+    "is_cell": {"long_name": "accepted as a cell"},
+    "cell_probability": {"units": "1", "long_name": "probability of being a cell"},
+    "bin_time": {"units": "s", "long_name": "centre of the bin"},
+}
+
+EVENT_FLAGS = {"compound": 1, "long": 2, "fwhm_censored": 4, "edge": 8}
+
+# The most processed trace comes last.
+TRACES = ("fluorescence", "fluorescence_corrected", "dff", "detrended", "denoised")
+
+
+def var(name: str) -> Variable:
+    """Return the declaration of a variable."""
+    return VARIABLES[name]
+
+
+def latest_trace(recording: xr.Dataset, among: Iterable[str]) -> str:
+    """Return the most processed of the named traces that the recording holds; `among` goes from the least processed to the most."""
+    names = list(among)
+    for name in reversed(names):
+        if name in recording.variables:
+            return name
+    makers = " or ".join(f"{var(name).made_by}()" for name in names)
+    raise MissingVariableError(f"the recording has none of {', '.join(names)}; {makers} makes one")
+
+
+def sampling_rate(recording: xr.Dataset) -> float:
+    """Return the recording's sampling rate in Hz, or say how to set it."""
+    if "sampling_rate" not in recording.coords:
+        raise CalciumError("the recording has no sampling_rate coordinate; make_recording(array, sampling_rate=...) sets it")
+    rate = float(recording["sampling_rate"])
+    if not (np.isfinite(rate) and rate > 0):
+        raise CalciumError(f"the sampling rate is {rate} Hz, but must be a positive number")
+    return rate
+
+
+def epoch_bounds(recording: xr.Dataset) -> np.ndarray:
+    """Return the frames at which epochs start, and the number of frames at the end: epoch i is bounds[i]:bounds[i + 1]."""
+    n_frames = recording.sizes["frame"]
+    if "epoch" not in recording.coords:
+        return np.array([0, n_frames], dtype=np.int64)
+    starts = np.flatnonzero(np.diff(recording["epoch"].values)) + 1
+    return np.concatenate([[0], starts, [n_frames]]).astype(np.int64)
+
+
+def record(recording: xr.Dataset, step: str, **parameters: Attr | None) -> xr.Dataset:
+    """Note in the recording's history that a step was run, and with what."""
+    arguments = ", ".join(f"{key}={value!r}" for key, value in parameters.items() if value is not None)
+    history = str(recording.attrs.get("history", ""))
+    line = f"{step}({arguments})"
+    return recording.assign_attrs(history=f"{history}\n{line}" if history else line)
