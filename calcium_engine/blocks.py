@@ -44,27 +44,29 @@ def _whole_traces(array: xr.DataArray) -> None:
 def _by_epoch(function: Rows, bounds: np.ndarray, n_traces: int) -> Rows:
     """Run a function of traces on each epoch by itself, so that no window or filter reaches across a gap."""
 
-    def run(*arguments: Any) -> np.ndarray:
+    def run(*arguments: Any) -> Any:
         traces = [np.ascontiguousarray(a) for a in arguments[:n_traces]]
         rest = [np.ascontiguousarray(a) for a in arguments[n_traces:]]
         if len(bounds) == 2:
-            return np.asarray(function(*traces, *rest))
+            return function(*traces, *rest)
         parts = [
             function(*(np.ascontiguousarray(t[:, start:stop]) for t in traces), *rest)
             for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
         ]
+        if isinstance(parts[0], tuple):
+            return np.concatenate([part[0] for part in parts], axis=-1), np.any([part[1] for part in parts], axis=0)
         return np.concatenate(parts, axis=-1)
 
     return run
 
 
 def along_frame(
-    function: Rows, recording: xr.Dataset, *traces: xr.DataArray, per_neuron: Sequence[xr.DataArray] = (), dtype: Any = None
-) -> xr.DataArray:
+    function: Rows, recording: xr.Dataset, *traces: xr.DataArray, per_neuron: Sequence[xr.DataArray] = (), flagged: bool = False
+) -> Any:
     """Map traces (neuron × frame) to a trace, epoch by epoch.
 
     `function(*traces, *per_neuron)` takes C-contiguous blocks of neuron × frame arrays and neuron-long vectors, and returns a
-    neuron × frame array.
+    neuron × frame array; with `flagged`, also a neuron-long bool vector, which is true where it was true in any epoch.
     """
     for trace in traces:
         _whole_traces(trace)
@@ -73,9 +75,9 @@ def along_frame(
         *traces,
         *per_neuron,
         input_core_dims=[["frame"]] * len(traces) + [[]] * len(per_neuron),
-        output_core_dims=[["frame"]],
+        output_core_dims=[["frame"], []] if flagged else [["frame"]],
         dask="parallelized",
-        output_dtypes=[dtype or traces[0].dtype],
+        output_dtypes=[traces[0].dtype, bool] if flagged else [traces[0].dtype],
         dask_gufunc_kwargs={"output_sizes": {"frame": recording.sizes["frame"]}},
     )
 
@@ -98,4 +100,51 @@ def over_frame(
         output_core_dims=[[] for _ in dtypes],
         dask="parallelized",
         output_dtypes=list(dtypes),
+    )
+
+
+def gather(function: Rows, *traces: xr.DataArray, per_neuron: Sequence[xr.DataArray] = ()) -> list[Any]:
+    """Compute `function(*traces, *per_neuron)` on each block of neurons; return the results in the neurons' order.
+
+    For results whose size is not known beforehand. In-memory traces are one block; chunked ones are computed together.
+    """
+    for trace in traces:
+        _whole_traces(trace)
+    arrays = [*traces, *per_neuron]
+
+    def run(*block: xr.DataArray) -> Any:
+        return function(*(np.ascontiguousarray(array.values) for array in block))
+
+    if not any(array.chunks for array in arrays):
+        return [run(*arrays)]
+    import dask
+
+    sizes = next(array.chunksizes["neuron"] for array in traces if array.chunks)
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    pieces = [slice(int(start), int(stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    tasks = [dask.delayed(run)(*(array.isel(neuron=piece) for array in arrays)) for piece in pieces]
+    return list(dask.compute(*tasks))
+
+
+def mark_rows(like: xr.DataArray, edges: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> xr.DataArray:
+    """Mark stretches of frames, both ends included; row i's are entries `edges[i]:edges[i + 1]`. Chunked where `like` is."""
+
+    def run(_: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        marked = np.zeros((len(first), like.sizes["frame"]), bool)
+        for row, (start, stop) in enumerate(zip(first, last, strict=True)):
+            for k in range(start, stop):
+                marked[row, starts[k] : stops[k] + 1] = True
+        return marked
+
+    first, last = (xr.DataArray(part, dims="neuron", coords={"neuron": like["neuron"]}) for part in (edges[:-1], edges[1:]))
+    return xr.apply_ufunc(
+        run,
+        like,
+        first,
+        last,
+        input_core_dims=[["frame"], [], []],
+        output_core_dims=[["frame"]],
+        dask="parallelized",
+        output_dtypes=[bool],
+        dask_gufunc_kwargs={"output_sizes": {"frame": like.sizes["frame"]}},
     )

@@ -150,6 +150,8 @@ VARIABLES: dict[str, Variable] = _declare(
     ("ensemble_stability", ("ensemble",), "f", "1", "split-half stability of the core", "find_ensembles"),
     # what a simulation planted
     ("true_spikes", _TRACE, "iu", "count", "simulated action potentials in the frame", "simulate_recording"),
+    ("true_spike_neuron", ("true_spike",), "iuUSO", "", "neuron id of the simulated action potential", "simulate_recording"),
+    ("true_spike_time", ("true_spike",), "f", "s", "time of the simulated action potential", "simulate_recording"),
     ("true_dff", _TRACE, "f", "1", "simulated ΔF/F without noise", "simulate_recording"),
     ("true_baseline", _TRACE, "f", "a.u.", "simulated baseline fluorescence", "simulate_recording"),
     ("true_ensemble_time", ("true_ensemble_event",), "f", "s", "time of the planted ensemble event", "simulate_recording"),

@@ -1,0 +1,26 @@
+"""Compiled loops on plain arrays, neuron × frame; useful by themselves."""
+
+from calcium_engine.kernels.baseline import masked_baseline
+from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
+from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
+from calcium_engine.kernels.events import find_peaks, measure_events
+from calcium_engine.kernels.gaps import fill_gaps
+from calcium_engine.kernels.order import row_quantile
+from calcium_engine.kernels.rolling import rolling_quantile
+from calcium_engine.kernels.similarity import jaccard_similarity
+from calcium_engine.kernels.wavelet import stationary_shrink
+
+__all__ = [
+    "fill_gaps",
+    "find_peaks",
+    "jaccard_similarity",
+    "masked_baseline",
+    "measure_events",
+    "nonnegative_deconvolution",
+    "poisson_binomial_pmf",
+    "poisson_binomial_sf",
+    "rolling_quantile",
+    "row_quantile",
+    "shifted_coactivity",
+    "stationary_shrink",
+]

@@ -1,0 +1,25 @@
+"""One function a figure: a recording in, Matplotlib Axes out."""
+
+from calcium_engine.plot.activity import plot_features, plot_raster
+from calcium_engine.plot.clusters import plot_cut, plot_similarity
+from calcium_engine.plot.coactivity import plot_coactivity, plot_null
+from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
+from calcium_engine.plot.figures import FIGURES, render_figures, write_figures
+from calcium_engine.plot.traces import plot_events, plot_stages
+
+__all__ = [
+    "FIGURES",
+    "plot_coactivity",
+    "plot_cut",
+    "plot_ensembles",
+    "plot_events",
+    "plot_features",
+    "plot_membership",
+    "plot_null",
+    "plot_positions",
+    "plot_raster",
+    "plot_similarity",
+    "plot_stages",
+    "render_figures",
+    "write_figures",
+]

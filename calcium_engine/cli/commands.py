@@ -1,0 +1,171 @@
+"""The commands: each takes the parsed arguments and calls functions that anyone can call."""
+
+from __future__ import annotations
+
+import textwrap
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.arguments import check_arguments, parse_scalar
+from calcium_engine.cli.result import REPORT, STORE, check_target, make_result, summary
+from calcium_engine.indicators import get_indicator
+from calcium_engine.io import fetch_intro, read, save_recording
+from calcium_engine.io.atomic import replacing
+from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
+from calcium_engine.schema import CalciumError, MissingVariableError
+from calcium_engine.score import describe_recovery, score_recovery
+from calcium_engine.simulate import simulate_recording
+
+DEMO_FOLDER = Path("calcium_demo")
+DOWNLOADS: dict[str, Callable[[], Path]] = {"intro": fetch_intro}
+
+
+def run(arguments: Namespace) -> None:
+    """Analyse a recording."""
+    indicator = get_indicator(arguments.indicator).name if arguments.indicator else None
+    _analyse(arguments, lambda: _read(arguments), arguments.out, overwrite=arguments.overwrite, indicator=indicator)
+
+
+def demo(arguments: Namespace) -> None:
+    """Simulate a recording, analyse it, and compare with the truth."""
+    out = arguments.out or DEMO_FOLDER
+    seed = arguments.seed or 0
+    recording = _analyse(
+        arguments,
+        lambda: simulate_recording(n_neurons=arguments.neurons, n_frames=arguments.frames, seed=seed),
+        out,
+        overwrite=arguments.overwrite or arguments.out is None,
+    )
+    try:
+        print(describe_recovery(score_recovery(recording)))
+    except MissingVariableError as error:  # a recipe of the user's own may stop before ensembles
+        print(f"not compared with the planted truth: {error}")
+
+
+def simulate(arguments: Namespace) -> None:
+    """Write a simulated recording as Zarr, CSV or NPY."""
+    out: Path = arguments.out
+    writers = {".zarr": _write_zarr, ".csv": _write_csv, ".npy": _write_npy}
+    if out.suffix not in writers:
+        raise CalciumError(f"{out} has no suffix that names a format; end it in {', '.join(writers)}")
+    if out.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{out} exists; choose another --out, or replace it with --overwrite")
+    settings = {key: parse_scalar(value) for key, value in arguments.settings}
+    check_arguments(simulate_recording, settings)
+    options: dict[str, Any] = {
+        "n_neurons": arguments.neurons,
+        "n_frames": arguments.frames,
+        "sampling_rate": arguments.sampling_rate,
+        "indicator": arguments.indicator,
+        "seed": arguments.seed,
+        **settings,
+    }
+    recording = simulate_recording(**options)
+    writers[out.suffix](recording, out, arguments.overwrite)
+    print(f"{out}: {_size(recording)}")
+
+
+def info(arguments: Namespace) -> None:
+    """Say what a recording holds."""
+    recording = _read(arguments)
+    name = "fluorescence" if "fluorescence" in recording else "dff"
+    lines = {
+        "source": recording.attrs.get("source", ""),
+        "recording": _size(recording),
+        "indicator": recording.attrs.get("indicator", ""),
+        "epochs": str(len(np.unique(recording["epoch"]))) if "epoch" in recording.coords else "1",
+        "missing": f"{100 * float(np.isnan(recording[name]).mean()):.2f} % of {name}" if name in recording else "",
+        "cells": f"{int(recording['is_cell'].sum())} accepted" if "is_cell" in recording.coords else "",
+        "variables": ", ".join(map(str, recording.data_vars)),
+        "recipe": recording.attrs.get("recipe_name", ""),
+        "found": summary(recording).partition(": ")[2],
+        "history": str(recording.attrs.get("history", "")),
+    }
+    for key, text in lines.items():
+        for i, line in enumerate(text.splitlines()):
+            print(textwrap.fill(line, 120, initial_indent=f"{'' if i else key + ':':<11}", subsequent_indent=" " * 13))
+
+
+def convert(arguments: Namespace) -> None:
+    """Convert a recording to a Zarr store."""
+    out: Path = arguments.out
+    if out.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{out} exists; choose another name, or replace it with --overwrite")
+    recording = _read(arguments)
+    save_recording(recording, out, overwrite=arguments.overwrite)
+    print(f"{out}: {_size(recording)}")
+
+
+def recipes(arguments: Namespace) -> None:
+    """List the recipes, or print one."""
+    if arguments.name is not None:
+        shipped = arguments.name in recipe_names()
+        print(recipe_text(arguments.name) if shipped else load_recipe(arguments.name).to_toml(), end="")
+        return
+    for name in recipe_names():
+        print(f"{name:<12} {load_recipe(name).description}")
+
+
+def fetch(arguments: Namespace) -> None:
+    """Download a public recording."""
+    path = DOWNLOADS[arguments.name]()
+    print(f'{path}\nanalyse it with: calcium run "{path}" --sampling-rate 4.8 --out {arguments.name}')
+
+
+def _analyse(
+    arguments: Namespace, load: Callable[[], xr.Dataset], out: Path, *, overwrite: bool, indicator: str | None = None
+) -> xr.Dataset:
+    check_target(out, overwrite)
+    recording = make_result(
+        load,
+        out,
+        load_recipe(arguments.recipe),
+        settings=dict(arguments.settings),
+        indicator=indicator,
+        seed=arguments.seed,
+        figures=arguments.figures,
+        overwrite=overwrite,
+        quiet=arguments.quiet,
+    )
+    print(f"{summary(recording)}\nreport: {out / REPORT}")
+    return recording
+
+
+def _read(arguments: Namespace) -> xr.Dataset:
+    """Read the input as the arguments say; the folder of an earlier run stands for its recording."""
+    path: Path = arguments.input
+    given = {
+        "sampling_rate": arguments.sampling_rate,
+        "orientation": arguments.orientation,
+        "variable": arguments.input_is,
+    }
+    options = {key: value for key, value in given.items() if value is not None}
+    recording: xr.Dataset = read(path / STORE if (path / STORE).is_dir() else path, **options)
+    return recording
+
+
+def _size(recording: xr.Dataset) -> str:
+    frames, rate = recording.sizes["frame"], float(recording["sampling_rate"])
+    return f"{recording.sizes['neuron']} neurons × {frames} frames at {rate:g} Hz ({frames / rate / 60:.1f} min)"
+
+
+def _write_zarr(recording: xr.Dataset, out: Path, overwrite: bool) -> None:
+    save_recording(recording, out, overwrite=overwrite)
+
+
+def _write_csv(recording: xr.Dataset, out: Path, overwrite: bool) -> None:
+    """Write a column per neuron after a column of times, so that the file carries its own sampling rate."""
+    table = recording["fluorescence"].transpose("frame", "neuron").to_pandas()
+    table.index = [f"{time:.12g}" for time in recording["time"].values]
+    with replacing(out, overwrite=overwrite) as temporary:
+        table.to_csv(temporary, index_label="time (s)", float_format="%.6g", lineterminator="\n")
+
+
+def _write_npy(recording: xr.Dataset, out: Path, overwrite: bool) -> None:
+    with replacing(out, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        np.save(file, recording["fluorescence"].transpose("neuron", "frame").values)

@@ -1,0 +1,113 @@
+"""The folder that a run makes: the recording with its results, the recipe, tables, figures and the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import xarray as xr
+
+from calcium_engine import plot
+from calcium_engine.io import save_recording
+from calcium_engine.io.atomic import replacing
+from calcium_engine.recipe import Recipe, analyze
+from calcium_engine.report import write_report
+from calcium_engine.tables import write_tables
+
+STORE = "recording.zarr"
+RECIPE = "recipe.toml"
+TABLES = "tables"
+FIGURES = "figures"
+REPORT = "report.html"
+_INPUT = "input"
+_WRITING = (STORE, TABLES, FIGURES, REPORT)
+
+
+def make_result(
+    load: Callable[[], xr.Dataset],
+    out: Path,
+    recipe: Recipe,
+    *,
+    settings: Mapping[str, Any],
+    indicator: str | None = None,
+    seed: int | None = None,
+    figures: bool = True,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> xr.Dataset:
+    """Load a recording, analyse it and write everything into a new folder, which is whole or absent; return the recording."""
+    check_target(out, overwrite)
+    recipe.with_settings(settings)  # a mistake is told before any work is done
+    with _Stages(quiet) as stages, replacing(out, overwrite=overwrite, marker=STORE) as folder:
+        folder.mkdir()
+        stages.show(_INPUT, 0, len(recipe.steps))
+        given = load().load()
+        recording = analyze(given, recipe, settings=settings, indicator=indicator, seed=seed, progress=stages.show)
+        steps = len(recipe.for_recording(given))
+        stages.show(STORE, steps, steps)
+        save_recording(recording, folder / STORE)
+        (folder / RECIPE).write_text(recording.attrs["recipe"], encoding="utf-8")
+        stages.show(TABLES, steps + 1, steps)
+        write_tables(recording, folder / TABLES)
+        stages.show(FIGURES, steps + 2, steps)
+        if figures:
+            plot.write_figures(recording, folder / FIGURES)
+        stages.show(REPORT, steps + 3, steps)
+        write_report(recording, folder / REPORT, figures=folder / FIGURES if figures else {})
+    return recording
+
+
+def check_target(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that exists, unless it is to be overwritten and holds nothing but what a run wrote."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{out} exists; choose another folder with --out, or replace it with --overwrite")
+    if not out.is_dir():
+        raise FileExistsError(f"{out} is a file, and results are a folder; choose another name with --out")
+    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in (STORE, RECIPE, TABLES, FIGURES, REPORT))
+    if foreign:
+        raise FileExistsError(f"{out} holds {foreign[0]!r}, which no run wrote, so it is not overwritten; choose another --out")
+
+
+def summary(recording: xr.Dataset) -> str:
+    """Say in one line what was found."""
+    minutes = recording.sizes["frame"] / float(recording["sampling_rate"]) / 60
+    found = [
+        f"{recording.sizes[dim]} {name if recording.sizes[dim] == 1 else name + 's'}"
+        for dim, name in (("event", "event"), ("ensemble_event", "ensemble event"), ("ensemble", "ensemble"))
+        if dim in recording.dims
+    ]
+    return f"{recording.sizes['neuron']} neurons, {minutes:.1f} min: {', '.join(found) or 'no events were sought'}"
+
+
+class _Stages:
+    """A line on stderr with the stage and the time left; nothing where nobody watches."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty() and not quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(_INPUT, total=None)
+
+    def show(self, stage: str, done: int, steps: int) -> None:
+        """Name the stage that begins now; `done` steps of the recipe's `steps` are behind, reading and writing come on top."""
+        if self._bar is not None:
+            total = 1 + steps + len(_WRITING)
+            self._bar.update(self._task, description=stage, completed=done + (stage != _INPUT), total=total)
+
+    def __enter__(self) -> _Stages:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,237 @@
+"""Calcium events: where a trace rises for a transient, and the transient's shape. An event is not a spike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.blocks import gather, mark_rows
+from calcium_engine.indicators import Indicator, get_indicator
+from calcium_engine.kernels import fill_gaps, find_peaks, measure_events, nonnegative_deconvolution, row_quantile
+from calcium_engine.noise import choose
+from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, latest_trace, record, sampling_rate, var
+
+BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
+SD_RULE = 5.0
+SD_RULE_LEAST_DFF = 0.10
+HYSTERESIS = 0.5  # σ; a run of the noise detector lasts until the trace is back to this
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a detector needs to know besides the traces."""
+
+    rate: float
+    bounds: np.ndarray
+    indicator: Indicator
+    threshold: float | None
+    least_dff: float
+    false_positives_per_minute: float
+
+    @property
+    def reach(self) -> int:
+        """Frames from a spike to the peak of its transient, and at least two: a spike may fall anywhere between frames."""
+        return max(2, round(self.indicator.time_to_peak * self.rate))
+
+    @property
+    def false_positives_per_frame(self) -> float:
+        """The false-positive budget of one neuron in one frame."""
+        return self.false_positives_per_minute / 60.0 / self.rate
+
+
+Peaks = tuple[np.ndarray, np.ndarray]
+
+
+def resting_level(traces: np.ndarray) -> np.ndarray:
+    """Level of each trace at rest: the median of the samples within 2.5 σ over the median, σ being taken from below it."""
+    median = row_quantile(traces, 0.5)
+    spread = median - row_quantile(traces, 0.1587)  # one σ under the median of normal noise
+    ceiling = (median + 2.5 * spread)[:, None]
+    return row_quantile(np.where(traces > ceiling, np.nan, traces), 0.5)
+
+
+def _sd_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
+    """Over mean + k · SD of the trace itself, and over the least ΔF/F; stacked peaks are parted by valleys of one SD."""
+    deviation, mean = np.empty(len(traces)), np.empty(len(traces))
+    for i, row in enumerate(traces):
+        valid = row[~np.isnan(row)].astype(np.float64)
+        mean[i], deviation[i] = (valid.mean(), valid.std()) if len(valid) else (np.nan, np.nan)
+    high = np.fmax(mean + (search.threshold or SD_RULE) * deviation, search.least_dff)
+    return find_peaks(traces, high, high - deviation, deviation, 1, search.bounds)
+
+
+def _noise_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
+    """Over rest + k σ, in runs that last until the trace is back at rest; stacked peaks are parted by valleys of k σ."""
+    from scipy.special import ndtri
+
+    k = search.threshold or float(-ndtri(search.false_positives_per_frame))
+    rest = resting_level(traces)
+    high = np.maximum(rest + k * noise, search.least_dff)
+    return find_peaks(traces, high, rest + HYSTERESIS * noise, k * noise, 1, search.bounds)
+
+
+def _pulses(traces: np.ndarray, search: Search) -> np.ndarray:
+    """Non-negative deconvolution, summed over the frames that a transient takes to rise, epoch by epoch."""
+    decay = float(np.exp(-1.0 / (search.indicator.tau * search.rate)))
+    out = np.empty_like(traces)
+    for start, stop in zip(search.bounds[:-1], search.bounds[1:], strict=True):
+        piece = np.ascontiguousarray(traces[:, start:stop])
+        activity = nonnegative_deconvolution(fill_gaps(piece), decay)
+        total = activity.copy()
+        for lag in range(1, min(search.reach, activity.shape[1])):
+            total[:, lag:] += activity[:, :-lag]
+        out[:, start:stop] = np.where(np.isnan(piece), np.nan, total)
+    return out
+
+
+@lru_cache(maxsize=32)
+def _pulse_threshold(rate: float, tau: float, time_to_peak: float, budget: float) -> float:
+    """The pulse size, in σ, that white noise exceeds at the budgeted rate: counted in simulated noise.
+
+    So much noise is drawn that 100 pulses exceed the threshold, which is then known to 1 % or so; from a fixed seed.
+    """
+    n = int(np.clip(100.0 / budget, 1e5, 2e7))
+    noise = np.random.default_rng(0).standard_normal((max(1, n // 10_000), 10_000), dtype=np.float32)
+    search = Search(rate, np.array([0, 10_000]), Indicator("", 0.0, time_to_peak, 0.0, tau), None, 0.0, budget * 60.0 * rate)
+    pulses = _pulses(noise, search)
+    level = np.ones(len(noise))
+    offsets, peaks = find_peaks(pulses, level, 0.0 * level, level, 1, search.bounds)
+    sizes = np.sort(pulses[np.repeat(np.arange(len(noise)), np.diff(offsets)), peaks])
+    return float(sizes[-min(len(sizes), max(1, round(budget * noise.size)))])
+
+
+def _pulse_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
+    """Pulses of the non-negative deconvolution over k σ; two pulses are parted by a valley of half that."""
+    indicator = search.indicator
+    k = search.threshold or _pulse_threshold(search.rate, indicator.tau, indicator.time_to_peak, search.false_positives_per_frame)
+    pulses = _pulses(traces - resting_level(traces)[:, None].astype(traces.dtype), search)
+    high = np.maximum(k * noise, search.least_dff)
+    return find_peaks(pulses, high, 0.0 * noise, 0.5 * high, 1, search.bounds)
+
+
+DETECTORS: dict[str, Callable[[np.ndarray, np.ndarray, Search], Peaks]] = {
+    "pulse": _pulse_peaks,
+    "noise": _noise_peaks,
+    "sd": _sd_peaks,
+}
+
+
+def _bridged(traces: np.ndarray, bounds: np.ndarray, longest: int) -> np.ndarray:
+    """Fill short gaps, epoch by epoch."""
+    pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return np.concatenate([fill_gaps(piece, longest) for piece in pieces], axis=1)
+
+
+def _events_of_block(
+    traces: np.ndarray, measured: np.ndarray, noise: np.ndarray, detect: Callable[..., Peaks], search: Search
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Detect and measure the events of one block of neurons: how many each has, their columns, their flags."""
+    longest = round(BRIDGED_GAP * search.rate)
+    traces, measured = (_bridged(array, search.bounds, longest) for array in (traces, measured))
+    offsets, peaks = detect(traces, noise, search)
+    tau = search.indicator.tau * search.rate
+    columns, flags = measure_events(measured, resting_level(measured), tau, search.reach, search.bounds, offsets, peaks)
+    rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
+    columns["z"] = columns["amplitude"] / np.where(noise[rows] > 0, noise[rows], np.nan)
+    flags[columns["fwhm"] > search.indicator.longest_fwhm * search.rate] |= EVENT_FLAGS["long"]
+    # where the trace is not above what the event before left behind there is no transient to see
+    keep = columns["amplitude"] > 0
+    return np.bincount(rows[keep], minlength=len(traces)), {name: column[keep] for name, column in columns.items()}, flags[keep]
+
+
+def detect_events(
+    recording: xr.Dataset,
+    *,
+    detector: str = "pulse",
+    indicator: str = "GCaMP6s",
+    threshold: float | None = None,
+    min_dff: float | None = None,
+    false_positives_per_minute: float = 0.01,
+    trace: str | None = None,
+) -> xr.Dataset:
+    """Find calcium events and measure each: onset, peak, offset, amplitude, FWHM, rise, decay, area.
+
+    Args:
+        recording: with ΔF/F (`dff`, `detrended` or `denoised`) and `noise`.
+        detector: "pulse" (default): pulses of the non-negative deconvolution over k σ; "noise": the trace over rest + k σ, until
+            it is back at rest; "sd": the trace over mean + k · SD of the neuron, SD taken over the whole searched trace with its
+            transients, and over `min_dff`.
+        indicator: whose rise and decay the pulse detector and the measurement assume.
+        threshold: k. Default 5 for "sd"; for the others it follows from the false-positive budget.
+        min_dff: what a peak ("pulse": a pulse) must exceed besides, in ΔF/F. Default 0.10 for "sd", 0 for the others.
+        false_positives_per_minute: how many events white noise of σ may give per neuron and minute.
+        trace: what to search. Default: "sd" takes the most processed of `dff`, `detrended`, `denoised`; the others, which know
+            the noise, `detrended` or `dff`. Shapes are measured on `denoised` where it exists.
+
+    Returns:
+        The recording with the event table (dim `event`, ordered by neuron and time) and `active` (neuron × frame, onset to
+        offset). Bits of `event_flags`: 1 compound (starts on the tail of another), 2 long (FWHM over four decay constants, 5 s
+        for GCaMP6s), 4 fwhm_censored (cut off by a neighbour or edge, and continued by the decay), 8 edge.
+
+    Raises:
+        MissingVariableError: there is no ΔF/F or no noise yet.
+        CalciumError: the detector or indicator is unknown, or the threshold or budget is not positive.
+
+    The number of events is not known beforehand: on a chunked recording this computes (all chunks at once, only events kept).
+    """
+    detect = choose(DETECTORS, detector, "detector")
+    for name, value in (("threshold", threshold), ("false_positives_per_minute", false_positives_per_minute)):
+        if value is not None and not value > 0:
+            raise CalciumError(f"{name} is {value}, but must be positive")
+    among = ("dff", "detrended", "denoised") if detector == "sd" else ("dff", "detrended")
+    searched = trace or latest_trace(recording, among)
+    array, noise = var(searched).check(recording), var("noise").check(recording)
+    measured = recording["denoised"].transpose("neuron", "frame") if "denoised" in recording else array
+    least_dff = min_dff if min_dff is not None else SD_RULE_LEAST_DFF if detector == "sd" else 0.0
+    rate = sampling_rate(recording)
+    search = Search(rate, epoch_bounds(recording), get_indicator(indicator), threshold, least_dff, false_positives_per_minute)
+
+    def run(traces: np.ndarray, shapes: np.ndarray, sigma: np.ndarray) -> Any:
+        return _events_of_block(traces, shapes, sigma.astype(np.float64), detect, search)
+
+    parts = gather(run, array, measured, per_neuron=[noise])
+    parameters = {
+        "detector": detector,
+        "indicator": search.indicator.name,
+        "threshold": threshold,
+        "min_dff": float(least_dff),
+        "false_positives_per_minute": None if detector == "sd" else float(false_positives_per_minute),
+        "trace": searched,
+        "measured_on": str(measured.name),
+    }
+    return record(_assemble(recording, array, parts, rate, parameters), "detect_events", **parameters)
+
+
+def _assemble(recording: xr.Dataset, array: xr.DataArray, parts: list[Any], rate: float, parameters: dict[str, Any]) -> xr.Dataset:
+    """Label the events of all blocks: frames become seconds, rows become neuron ids."""
+    counts = np.concatenate([part[0] for part in parts])
+    columns = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+    flags = np.concatenate([part[2] for part in parts])
+    frames, times = np.arange(recording.sizes["frame"]), recording["time"].values
+    table: dict[str, Any] = {"neuron": np.repeat(recording["neuron"].values, counts)}
+    table |= {name: np.interp(columns[name], frames, times) for name in ("onset", "peak", "offset")}
+    table |= {name: columns[name] / rate for name in ("fwhm", "rise", "decay", "area")}
+    table |= {"amplitude": columns["amplitude"], "peak_dff": columns["peak_value"], "z": columns["z"], "flags": flags}
+    stale = [name for name in recording.variables if name == "event" or "event" in recording[name].dims]
+    result = recording.drop_vars(stale).assign(
+        {f"event_{name}": var(f"event_{name}").wrap(values, **parameters) for name, values in table.items()}
+    )
+    edges = np.concatenate([[0], np.cumsum(counts)])
+    active = mark_rows(array, edges, np.ceil(columns["onset"]).astype(int), np.floor(columns["offset"]).astype(int))
+    return result.assign(active=var("active").wrap(active))
+
+
+def event_rows(recording: xr.Dataset) -> np.ndarray:
+    """Row (position along `neuron`) of each event's neuron."""
+    import pandas as pd
+
+    rows = pd.Index(recording["neuron"].values).get_indexer(var("event_neuron").check(recording).values)
+    if (rows < 0).any():
+        missing = recording["event_neuron"].values[rows < 0][0]
+        raise CalciumError(f"event_neuron names neuron {missing!r}, which the recording does not hold; run detect_events() again")
+    return np.asarray(rows)

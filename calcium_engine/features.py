@@ -1,0 +1,191 @@
+"""Features of each neuron: how often, how strongly and how regularly it is active."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.blocks import over_frame
+from calcium_engine.coactivity import active_bins
+from calcium_engine.events import event_rows
+from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, latest_trace, record, sampling_rate, var
+
+BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
+FANO_WINDOW = 10.0  # s
+COUPLING_BIN = 1.0  # s
+
+
+def _cv(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / values.mean()) if len(values) > 1 and values.mean() > 0 else np.nan
+
+
+def _gini(values: np.ndarray) -> float:
+    """Mean absolute difference of all pairs over twice the mean: 0 where all are equal, towards 1 where one has everything."""
+    if len(values) < 2 or values.sum() <= 0:
+        return np.nan
+    ranks = np.arange(1, len(values) + 1)
+    ordered = np.sort(values)
+    return float((2 * ranks - len(values) - 1) @ ordered / (len(values) * ordered.sum()))
+
+
+def _local_variation(intervals: np.ndarray) -> float:
+    """LV (Shinomoto et al. 2003): 1 for a Poisson process, 0 for a clock; blind to slow changes of rate."""
+    if len(intervals) < 2:
+        return np.nan
+    first, second = intervals[:-1], intervals[1:]
+    return float(3.0 * np.mean(((first - second) / (first + second)) ** 2))
+
+
+def _burst_share(short: np.ndarray) -> float:
+    """Share of events in runs of BURST_INTERVALS or more short intervals, given which interval is short."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], short.astype(int), [0]])))
+    runs = edges[1::2] - edges[::2]
+    return float((runs[runs >= BURST_INTERVALS] + 1).sum() / (len(short) + 1))
+
+
+def _median(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(np.median(values)) if len(values) else np.nan
+
+
+def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.ndarray]:
+    """Everything that follows from each neuron's own events."""
+    rows = event_rows(recording)
+    onset = var("event_onset").check(recording).values
+    epoch = np.searchsorted(recording["time"].values[epoch_bounds(recording)[1:-1]], onset, side="right")
+    amplitude, fwhm = var("event_amplitude").check(recording).values, var("event_fwhm").check(recording).values
+    compound = (var("event_flags").check(recording).values & EVENT_FLAGS["compound"]) > 0
+    edges = np.searchsorted(rows, np.arange(recording.sizes["neuron"] + 1))
+    of_events: dict[str, Callable[[slice], float]] = {
+        "amplitude_median": lambda own: _median(amplitude[own]),
+        "amplitude_cv": lambda own: _cv(amplitude[own]),
+        "amplitude_gini": lambda own: _gini(amplitude[own]),
+        "fwhm_median": lambda own: _median(fwhm[own]),
+        "compounding_index": lambda own: float(compound[own].mean()),
+    }
+    of_intervals: dict[str, Callable[[np.ndarray], float]] = {
+        "interval_median": _median,
+        "interval_cv": _cv,
+        "interval_lv": _local_variation,
+        "burst_share": lambda intervals: _burst_share(intervals <= burst_interval),
+    }
+    table = {name: np.full(recording.sizes["neuron"], np.nan) for name in (*of_events, *of_intervals)}
+    for i, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        if last > first:
+            own = slice(first, last)
+            intervals = np.diff(onset[own])[np.diff(epoch[own]) == 0]  # an interval across a gap is nobody's
+            for name, function in of_events.items():
+                table[name][i] = function(own)
+            for name, of in of_intervals.items():
+                table[name][i] = of(intervals)
+    return table
+
+
+def _poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exact 95 % interval of a Poisson mean (Garwood 1936)."""
+    from scipy.special import gammaincinv
+
+    low = np.where(counts > 0, gammaincinv(np.maximum(counts, 1), 0.025), 0.0)
+    return low, gammaincinv(counts + 1, 0.975)
+
+
+def _binned(recording: xr.Dataset, seconds: float) -> np.ndarray:
+    """Neuron × bin: whether the neuron starts an event in the bin."""
+    width = max(1, round(seconds * sampling_rate(recording)))
+    rows, bins = active_bins(recording, width)
+    lengths = np.diff(epoch_bounds(recording)) // width
+    table = np.zeros((recording.sizes["neuron"], int(lengths.sum())))
+    table[rows, bins] = 1.0
+    return table
+
+
+def _fano(recording: xr.Dataset) -> np.ndarray:
+    """Variance over mean of the number of events in windows of FANO_WINDOW."""
+    width = max(1, round(FANO_WINDOW * sampling_rate(recording)))
+    bounds = epoch_bounds(recording)
+    time = recording["time"].values
+    starts = np.concatenate([np.arange(a, b - width + 1, width) for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    if len(starts) < 2:
+        return np.full(recording.sizes["neuron"], np.nan)
+    onset = var("event_onset").check(recording).values
+    window = np.searchsorted(time[starts], onset, side="right") - 1
+    inside = (window >= 0) & (onset <= time[starts[np.maximum(window, 0)] + width - 1])
+    counts = np.zeros((recording.sizes["neuron"], len(starts)))
+    np.add.at(counts, (event_rows(recording)[inside], window[inside]), 1)
+    mean = counts.mean(axis=1)
+    return np.where(mean > 0, counts.var(axis=1, ddof=1) / np.where(mean > 0, mean, 1.0), np.nan)
+
+
+def _population_coupling(recording: xr.Dataset) -> np.ndarray:
+    """Correlation of each neuron's activity with the number of other neurons active in the same bin (Okun et al. 2015).
+
+    All sums are of whole numbers, exact in whatever order they are taken.
+    """
+    active = _binned(recording, COUPLING_BIN)
+    n_bins = active.shape[1]
+    total = active.sum(axis=0)
+    own = active.sum(axis=1)
+    shared = active @ total - own
+    rest = total.sum() - own
+    rest_squared = total @ total - 2.0 * (shared + own) + own
+    covariance = n_bins * shared - own * rest
+    variances = (n_bins * own - own**2) * (n_bins * rest_squared - rest**2)
+    return np.where(variances > 0, covariance / np.sqrt(np.where(variances > 0, variances, 1.0)), np.nan)
+
+
+def _shape_of_trace(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Skewness, and the number of valid frames."""
+    skewness = np.full(len(traces), np.nan)
+    valid = np.count_nonzero(~np.isnan(traces), axis=1)
+    for i, row in enumerate(traces):
+        if valid[i] > 2:
+            values = row[~np.isnan(row)].astype(np.float64)
+            values -= values.mean()
+            squares = values * values
+            spread = squares.mean()
+            if spread > 0:
+                skewness[i] = (squares * values).mean() / spread**1.5
+    return skewness, valid
+
+
+def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> xr.Dataset:
+    """Features of each neuron, from its events and its trace; NaN where it has too few events to tell.
+
+    Args:
+        recording: with events.
+        burst_interval: s; three or more events, each within this of the one before, are a burst. 2 s lets GCaMP6s transients
+            stack.
+
+    Returns:
+        The recording with, per neuron: `event_count`; `event_rate` (per minute of valid frames) with the exact 95 % Poisson
+        interval `event_rate_low`, `event_rate_high`; medians of amplitude, FWHM and inter-event interval; `amplitude_cv`,
+        `amplitude_gini`; `interval_cv`, `interval_lv`; `burst_share`; `compounding_index` (share of events on the tail of
+        another); `duty_cycle` (share of valid time inside events); `fano_factor` (windows of 10 s); `skewness` of the trace;
+        `population_coupling` (bins of 1 s). Intervals never span a gap between epochs.
+
+    Raises:
+        MissingVariableError: there are no events yet.
+        CalciumError: the burst interval is not positive.
+    """
+    if not burst_interval > 0:
+        raise CalciumError(f"burst_interval is {burst_interval} s, but must be positive")
+    table = _per_event(recording, burst_interval)
+    trace = var(latest_trace(recording, ("dff", "detrended"))).check(recording)
+    skewness, valid = over_frame(_shape_of_trace, trace, dtypes=(np.float64, np.int64))
+    inside = over_frame(lambda active: active.sum(axis=1), var("active").check(recording), dtypes=(np.int64,))
+    minutes = (valid / sampling_rate(recording) / 60.0).values
+    minutes = np.where(minutes > 0, minutes, np.nan)
+    counts = np.bincount(event_rows(recording), minlength=recording.sizes["neuron"])
+    low, high = _poisson_interval(counts)
+    table |= {"event_rate": counts / minutes, "event_rate_low": low / minutes, "event_rate_high": high / minutes}
+    table |= {"fano_factor": _fano(recording), "population_coupling": _population_coupling(recording)}
+    result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
+    result = result.assign(
+        event_count=var("event_count").wrap(counts),
+        skewness=var("skewness").wrap(skewness),
+        duty_cycle=var("duty_cycle").wrap(inside / valid.where(valid > 0)),
+        burst_share=result["burst_share"].assign_attrs(burst_interval_s=float(burst_interval)),
+    )
+    return record(result, "compute_features", burst_interval=burst_interval)

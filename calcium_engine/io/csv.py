@@ -1,0 +1,295 @@
+"""Text files of traces: any delimiter, with or without header, ids, time or Inscopix's cell status; gzipped or not.
+
+The numbers go through pandas' C parser as one long column (delimiters become newlines, batch by batch), which is exact and does
+not suffer from rows of 15000 columns.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.io.layout import HEAD_LINES, QUOTED_DELIMITER, Layout, cells_of, delimiter_of, hide_quotes, layout_of
+from calcium_engine.io.recording import label_neurons, make_recording
+from calcium_engine.schema import CalciumError
+
+BATCH_BYTES = 2**23  # text parsed at a time: the copies that parsing makes stay small
+NARROW = 1000  # columns; pandas parses so few as they are
+
+
+def read_csv(
+    path: str | os.PathLike[str],
+    *,
+    sampling_rate: float | None = None,
+    orientation: Literal["rows", "columns"] | None = None,
+    variable: str = "fluorescence",
+    neuron: object = None,
+) -> xr.Dataset:
+    """Read traces from a text file: cells parted by comma, semicolon, tab or blanks, perhaps gzipped.
+
+    A header row and a column of ids are recognised, likewise a decimal comma (where the comma parts no cells), Inscopix's second
+    header row (accepted or rejected: `is_cell`), quotes, a byte order mark and a delimiter at the end of every line. Blank cells
+    are NaN. Where the header names a time column (`time`, `Time (ms)`, ...), neurons are in columns and the rate comes from it.
+
+    Args:
+        path: the file.
+        sampling_rate: frames per second, Hz. Needed unless there is a time column, which it must not contradict.
+        orientation: "rows" or "columns", where the neurons are. By default what the header says, and rows if it says nothing.
+        variable: what the traces are: "fluorescence" (raw), or "dff" where they are ΔF/F already.
+        neuron: ids that replace those of the file.
+
+    Returns:
+        A recording with float32 traces.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CalciumError: the file is empty, of one column or no text; rows have unequal lengths; a cell is no number (the message
+            names its row and column); or what `make_recording` refuses.
+
+    Warns:
+        UserWarning: there are more rows than columns, and neither `orientation` nor the header says where the neurons are.
+    """
+    if orientation not in (None, "rows", "columns"):
+        raise CalciumError(f"orientation is 'rows' or 'columns' (where the neurons are), not {orientation!r}")
+    path = Path(path)
+    text, skipped = _text_of(path)
+    lines = _head(text)
+    delimiter = delimiter_of([re.sub(r'"[^"]*"', "x", line) for line in lines])
+    if delimiter is None:
+        raise CalciumError(
+            f"{path.name} has one column, but traces need several: a row per neuron and a column per frame "
+            "(or a column per neuron: orientation='columns'), parted by comma, semicolon, tab or blanks"
+        )
+    text = _tidy(text, delimiter)
+    layout = layout_of([cells_of(line, delimiter) for line in _head(text)])
+    neurons_in = _orientation(layout, orientation, path)
+    table = _Table(path, text, delimiter, layout.header_rows, skipped, neurons_in == "rows" and layout.labelled_rows)
+    values, labels = table.parse()
+    if orientation is None and layout.neurons_in is None and values.shape[0] > values.shape[1]:
+        warnings.warn(
+            f"{path.name} has {values.shape[0]} rows and {values.shape[1]} columns, and rows are taken for neurons; "
+            "give orientation='columns' if neurons are in columns, or orientation='rows' to confirm",
+            UserWarning,
+            stacklevel=2,
+        )
+    if neurons_in == "rows":
+        ids = labels if neuron is None else neuron
+        return make_recording(
+            values.astype(np.float32), sampling_rate=sampling_rate, neuron=ids, variable=variable, source=path.name
+        )
+    return _from_columns(values, layout, sampling_rate, variable, neuron, path)
+
+
+def _from_columns(
+    values: np.ndarray, layout: Layout, sampling_rate: float | None, variable: str, neuron: object, path: Path
+) -> xr.Dataset:
+    """Make a recording of a table with a column per neuron, after perhaps frame numbers and times."""
+    first = layout.time_column + 1 if layout.time_column is not None else int(layout.index_column)
+    time = values[:, layout.time_column] * layout.time_scale if layout.time_column is not None else None
+    names = _ids(layout.names[first : values.shape[1]]) if layout.names else None
+    recording = make_recording(
+        np.ascontiguousarray(values[:, first:].T, dtype=np.float32),
+        sampling_rate=sampling_rate,
+        neuron=names if neuron is None else neuron,
+        time=time,
+        variable=variable,
+        source=path.name,
+    )
+    if not layout.status:
+        return recording
+    return label_neurons(
+        recording, {"is_cell": np.array([status == "accepted" for status in layout.status[first : values.shape[1]]])}
+    )
+
+
+def _orientation(layout: Layout, orientation: str | None, path: Path) -> str:
+    if orientation == "rows" and layout.time_column is not None:
+        name = layout.names[layout.time_column]
+        raise CalciumError(
+            f"{path.name} has a time column ({name!r}), so its neurons are in columns, not in rows; leave orientation out"
+        )
+    return orientation or layout.neurons_in or "rows"
+
+
+def _text_of(path: Path) -> tuple[bytes, int]:
+    """Return the file's text with plain newlines and no blank lines at its ends, and how many it had at its start."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    text = path.read_bytes()
+    if text[:2] == b"\x1f\x8b":
+        import gzip
+
+        try:
+            text = gzip.decompress(text)
+        except (OSError, EOFError, zlib.error) as error:
+            raise CalciumError(f"{path.name} is a damaged gzip file: {error}") from None
+    if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise CalciumError(f"{path.name} is text in UTF-16; save it as UTF-8")
+    if b"\0" in text:
+        raise CalciumError(
+            f"{path.name} is no text file (it holds zero bytes); read() takes text, .npy, Zarr stores and suite2p folders"
+        )
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = text.rstrip(b"\n ")
+    if not text.strip():
+        raise CalciumError(f"{path.name} is empty")
+    start = len(text) - len(text.lstrip(b"\n"))
+    return text[start:] if start else text, start
+
+
+def _head(text: bytes) -> list[str]:
+    """Return the first lines, without looking at the rest."""
+    lines: list[str] = []
+    start = 0
+    while len(lines) < HEAD_LINES and start < len(text):
+        stop = text.find(b"\n", start)
+        stop = len(text) if stop < 0 else stop
+        lines.append(_decode(text[start:stop]))
+        start = stop + 1
+    return lines
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")  # a µ from a spreadsheet of before UTF-8
+
+
+def _tidy(text: bytes, delimiter: str) -> bytes:
+    """Remove quotes, make blanks single, and drop a delimiter that ends every line."""
+    if b'"' in text:
+        text = hide_quotes(_decode(text), delimiter).encode()
+    mark = delimiter.encode()
+    if delimiter == " ":
+        text = _shrink(_shrink(_shrink(text, b"  ", b" "), b"\n ", b"\n"), b" \n", b"\n").strip(b" ")
+    elif text.endswith(mark) and text.count(mark + b"\n") == text.count(b"\n"):
+        text = text.replace(mark + b"\n", b"\n").removesuffix(mark)
+    return text
+
+
+def _shrink(text: bytes, long: bytes, short: bytes) -> bytes:
+    while long in text:
+        text = text.replace(long, short)
+    return text
+
+
+def _ids(labels: tuple[str, ...]) -> np.ndarray:
+    """Return ids as integers where all are written as such (007 is a name), or else as strings."""
+    return np.array(labels, dtype=np.int64 if all(re.fullmatch(r"0|[1-9]\d{0,17}", label) for label in labels) else str)
+
+
+class _Table:
+    """A file's text and its layout; parses the body batch by batch."""
+
+    def __init__(self, path: Path, text: bytes, delimiter: str, header_rows: int, skipped: int, labelled: bool) -> None:
+        self.path, self.text, self.delimiter = path, text, delimiter
+        self.mark = delimiter.encode()
+        self.skipped, self.labelled = skipped, labelled
+        ends = [match.start() for match in itertools.islice(re.finditer(b"\n", text), header_rows)]
+        if len(ends) < header_rows:
+            raise CalciumError(f"{path.name} has a header, but no rows of numbers below it")
+        self.header_rows = header_rows
+        self.body = ends[-1] + 1 if ends else 0
+        self.width = text.count(self.mark, 0, text.find(b"\n") if b"\n" in text else len(text)) + 1
+
+    def parse(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the body's numbers, row by row, and the ids in its first column, if it has such."""
+        self._check_lengths(self.text[: self.body], 1)
+        parts: list[np.ndarray] = []
+        labels: list[str] = []
+        row = 1 + self.header_rows
+        for batch in self._batches():
+            n_rows = batch.count(b"\n")
+            self._check_lengths(batch, row)
+            if self.labelled:
+                parted = [line.partition(self.mark) for line in batch.splitlines()]
+                labels += [_decode(label).replace(QUOTED_DELIMITER, self.delimiter).strip() for label, _, _ in parted]
+                batch = b"\n".join(rest for _, _, rest in parted) + b"\n"
+            parts.append(self._values(batch, row))
+            row += n_rows
+        return np.concatenate(parts), _ids(tuple(labels)) if self.labelled else None
+
+    def _batches(self) -> Iterator[bytes]:
+        """Yield whole lines, some megabytes at a time, each ended by a newline."""
+        start = self.body
+        while start < len(self.text):
+            stop = self.text.find(b"\n", start + BATCH_BYTES)
+            stop = len(self.text) if stop < 0 else stop
+            yield self.text[start:stop] + b"\n"
+            start = stop + 1
+
+    def _check_lengths(self, batch: bytes, row: int) -> None:
+        """Refuse rows whose number of cells is not that of the first; `row` is the batch's first, counted from 1."""
+        characters = np.frombuffer(batch, np.uint8)
+        ends = np.flatnonzero((characters == self.mark[0]) | (characters == ord("\n")))
+        if ends.size == batch.count(b"\n") * self.width and (characters[ends[self.width - 1 :: self.width]] == ord("\n")).all():
+            return
+        for number, line in enumerate(batch.splitlines(), row):
+            cells = line.count(self.mark) + 1
+            if cells != self.width:
+                found = f"has {cells} cells" if line.strip() else "is empty"
+                raise CalciumError(
+                    f"{self.path.name}: row {number + self.skipped} {found}, but row {1 + self.skipped} has {self.width} cells; "
+                    "all rows must be of one length"
+                )
+
+    def _values(self, batch: bytes, row: int) -> np.ndarray:
+        """Return a batch's numbers, row by row; `row` is its first, counted from 1."""
+        # A comma that parts cells can only be a decimal one inside quotes; any other comma is a decimal one.
+        batch = batch.replace(QUOTED_DELIMITER.encode() if self.delimiter == "," else b",", b".")
+        columns = self.width - int(self.labelled)
+        try:
+            if columns <= NARROW:
+                return _numbers(batch, self.delimiter, columns)
+            return _numbers(batch.replace(self.mark, b"\n"), ",", 1).reshape(-1, columns)
+        except ValueError:
+            cells = batch.replace(self.mark, b"\n").split(b"\n")[:-1]
+            index = _first_text(cells)
+            place = f"row {row + index // columns + self.skipped}, column {index % columns + 1 + int(self.labelled)}"
+            found = _decode(cells[index]).strip()[:40]
+            raise CalciumError(f"{self.path.name}: {place} holds {found!r}, where a number belongs") from None
+
+
+def _numbers(text: bytes, delimiter: str, columns: int) -> np.ndarray:
+    """Parse lines of so many numbers each; an empty cell is NaN."""
+    import pandas as pd
+
+    frame = pd.read_csv(
+        io.BytesIO(text),
+        sep=delimiter,
+        header=None,
+        names=range(columns),
+        index_col=False,
+        dtype=np.float64,
+        na_values=["na", "NAN"],
+        skip_blank_lines=False,
+        skipinitialspace=delimiter != " ",
+        quoting=3,  # quotes are gone already; one that is left over is no number
+    )
+    return frame.to_numpy()
+
+
+def _first_text(cells: list[bytes]) -> int:
+    """Return the first of these cells that is no number, found by halving."""
+    low, high = 0, len(cells)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _numbers(b"\n".join(cells[low:middle]) + b"\n", ",", 1)
+            low = middle
+        except ValueError:
+            high = middle
+    return low

@@ -1,0 +1,166 @@
+"""Recordings in Zarr v3 stores: whole or absent, read lazily, with every label and attribute as it was."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.io.atomic import replacing
+from calcium_engine.schema import SCHEMA_VERSION, VARIABLES, CalciumError
+
+MARKER = "zarr.json"  # what makes a folder a Zarr v3 store
+CHUNK_BYTES = 2**21
+CHUNK_NEURONS = 32
+BLOCK_BYTES = 25 * 2**20  # what dask handles at a time: several chunks
+
+
+def save_recording(recording: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Save a recording as a Zarr v3 store.
+
+    The store is written beside `path` and then renamed, so it is whole or absent. Chunks hold whole traces of up to 32 neurons.
+    dask-backed variables are computed on the way, in blocks, without holding them all in memory.
+
+    Args:
+        recording: what `make_recording`, a reader or a step returned.
+        path: the folder to make, by custom `name.zarr`.
+        overwrite: whether to replace a store that exists. The old one is kept until the new one is complete.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is False, or it is not a Zarr store.
+        PermissionError: the folder cannot be written to.
+        CalciumError: this is no recording, or no space is left.
+    """
+    _check_recording(recording, "what you want to save")
+    # What a variable was read with (chunks, compressor, fill value) says nothing about how to write it.
+    plain = recording.drop_encoding().map(_storable, keep_attrs=True)
+    plain = plain.assign_coords(
+        {name: _storable(coord) for name, coord in recording.drop_encoding().coords.items() if name not in recording.dims}
+    )
+    encoding = {name: _encoding(variable) for name, variable in plain.variables.items()}
+    with replacing(path, overwrite=overwrite, marker=MARKER) as temporary, _string_warnings_off():
+        plain.to_zarr(temporary, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+    return Path(path)
+
+
+def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
+    """Open a recording that `save_recording` wrote; values are read when they are used.
+
+    Args:
+        path: the store, a folder.
+        chunks: None reads through plain lazy indexing. A mapping makes dask arrays: `{}` of the chunks on disk,
+            `{"neuron": 256}` of blocks of so many neurons.
+
+    Returns:
+        The recording, with the coordinates and attributes it was saved with.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        CalciumError: it is not a recording of ours, or of a later version.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no recording at {path}")
+    if not (path / MARKER).is_file():
+        older = " (it is Zarr v2)" if (path / ".zgroup").exists() or (path / ".zarray").exists() else ""
+        raise CalciumError(f"{path} is not a Zarr v3 store{older}; save_recording() writes one, and read() reads other formats")
+    try:
+        with _string_warnings_off():
+            recording = xr.open_zarr(
+                path,
+                consolidated=False,
+                chunks=None if chunks is None else dict(chunks),
+                decode_times=False,
+                mask_and_scale=False,
+            )
+    except Exception as error:  # whatever Zarr, its codecs or JSON say about a damaged store
+        raise CalciumError(
+            f"{path} cannot be read as a recording: {type(error).__name__}: {str(error) or 'damaged store'}"
+        ) from error
+    _check_recording(recording, str(path))
+    version = recording.attrs.get("schema_version")
+    if version is None:
+        raise CalciumError(f"{path} is a Zarr store without schema_version, so not a recording that save_recording() wrote")
+    if version != SCHEMA_VERSION:
+        raise CalciumError(
+            f"{path} has schema_version {version}, but this version of calcium_engine reads {SCHEMA_VERSION}; update it"
+        )
+    # The folder lists its arrays in any order; the steps' order reads better.
+    known = {name: place for place, name in enumerate(VARIABLES)}
+    names = sorted(recording.data_vars, key=lambda name: (known.get(str(name), len(known)), str(name)))
+    ordered = recording.drop_vars(names).assign({name: recording.variables[name] for name in names})
+    return _restore_strings(ordered)
+
+
+def _check_recording(recording: Any, what: str) -> None:
+    if not isinstance(recording, xr.Dataset):
+        raise CalciumError(f"{what} is not a recording: it is a {type(recording).__name__}; make_recording() makes one")
+    missing = [name for name in ("neuron", "frame") if name not in recording.dims]
+    missing += [
+        name for name in ("neuron", "frame", "time", "sampling_rate") if name not in recording.coords and name not in missing
+    ]
+    if missing:
+        raise CalciumError(f"{what} is not a recording: it has no {', '.join(missing)}; make_recording() makes one")
+
+
+def _rows_per_chunk(variable: xr.Variable) -> int:
+    """Return how many rows of a variable a chunk takes: whole rows up to 2 MB, 32 traces at most."""
+    row: int = variable.dtype.itemsize * math.prod(variable.shape[1:])
+    rows = max(1, CHUNK_BYTES // max(1, row))
+    return min(rows, CHUNK_NEURONS) if variable.dims[:2] == ("neuron", "frame") else rows
+
+
+def _storable(array: xr.DataArray) -> xr.DataArray:
+    """Return a variable as it is stored: traces neuron × frame, strings as Zarr's own string type, dask in whole chunks."""
+    if array.dtype.kind in "UO":
+        # Fixed-width strings have no specification in Zarr v3, and an empty array of objects comes back as numbers.
+        return array.copy(data=np.asarray(array.values, dtype=np.dtypes.StringDType()))
+    if array.ndim > 1 and array.dims[0] == "frame":
+        array = array.transpose(..., "frame")
+    if array.chunks is None or array.size == 0:
+        return array
+    rows = _rows_per_chunk(array.variable)
+    row_bytes = max(1, array.nbytes // array.shape[0])
+    blocks = max(1, BLOCK_BYTES // (rows * row_bytes))
+    return array.chunk({array.dims[0]: rows * blocks, **dict.fromkeys(array.dims[1:], -1)})
+
+
+def _encoding(variable: xr.Variable) -> dict[str, Any]:
+    """Return how to store a variable: its chunks, and for numbers a compressor that is fast on traces."""
+    from zarr.codecs import BloscCodec
+
+    # NaN is NaN; no attribute has to say so.
+    encoding: dict[str, Any] = {"_FillValue": None} if variable.dtype.kind == "f" else {}
+    if variable.ndim > 0 and variable.dtype.kind != "T":
+        rows = max(1, min(_rows_per_chunk(variable), variable.shape[0]))
+        encoding["chunks"] = (rows, *(max(1, length) for length in variable.shape[1:]))
+        encoding["compressors"] = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+    return encoding
+
+
+def _restore_strings(recording: xr.Dataset) -> xr.Dataset:
+    """Read string variables now (ids and names: small) and give them NumPy's plain string dtype again."""
+    strings = {name: variable for name, variable in recording.variables.items() if variable.dtype.kind in "TO"}
+    restored = {
+        name: (variable.dims, np.array(variable.values.tolist(), dtype=str), variable.attrs) for name, variable in strings.items()
+    }
+    coords = {name: value for name, value in restored.items() if name in recording.coords}
+    return recording.assign({name: value for name, value in restored.items() if name not in coords}).assign_coords(coords)
+
+
+@contextmanager
+def _string_warnings_off() -> Iterator[None]:
+    """Silence what older Zarr releases say about strings, which their later specification settled."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(vlen-utf8|Zarr (format 3|V3) spec|consolidated).*")
+        yield

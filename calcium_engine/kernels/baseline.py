@@ -1,0 +1,127 @@
+"""The slow baseline of the samples outside transients."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from calcium_engine.kernels._jit import inline, kernel
+
+
+
+@inline
+def _mirror(values, reach):
+    """Continue the middle of an array into the `reach` entries at each end by its mirror image, however far out."""
+    n = values.shape[0] - 2 * reach
+    for d in range(reach):
+        k = d % (2 * n)
+        values[reach - 1 - d] = values[reach + (k if k < n else 2 * n - 1 - k)]
+        values[reach + n + d] = values[reach + n - 1 - (k if k < n else 2 * n - 1 - k)]
+
+
+@inline
+def _smooth_outside(trace, masked, sigma, least_coverage, previous, out):
+    """Gaussian-weighted mean of the samples that are not masked, edges reflected; `previous` where too few are left.
+
+    Samples are pooled into bins of σ/8 first: that widens the Gaussian by one part in 1500, and costs 64 times less.
+    """
+    n = trace.shape[0]
+    width = max(1, int(sigma / 8.0))
+    n_bins = (n + width - 1) // width
+    reach = int(4.0 * sigma / width) + 1
+    sums = np.zeros(n_bins + 2 * reach)
+    counts = np.zeros(n_bins + 2 * reach)
+    for b in range(n_bins):
+        total = 0.0
+        count = 0
+        for t in range(b * width, min((b + 1) * width, n)):
+            if not masked[t]:
+                total += trace[t]
+                count += 1
+        sums[reach + b] = total
+        counts[reach + b] = count
+    _mirror(sums, reach)
+    _mirror(counts, reach)
+    weights = np.empty(2 * reach + 1)
+    for d in range(2 * reach + 1):
+        weights[d] = np.exp(-0.5 * ((d - reach) * width / sigma) ** 2)
+    least = least_coverage * weights.sum() * width
+    level = np.empty(n_bins)
+    for b in range(n_bins):
+        total = 0.0
+        weight = 0.0
+        for d in range(2 * reach + 1):
+            total += weights[d] * sums[b + d]
+            weight += weights[d] * counts[b + d]
+        level[b] = total / weight if weight > least else np.nan
+    for t in range(n):
+        position = min(max((t + 0.5) / width - 0.5, 0.0), n_bins - 1.0)
+        left = int(position)
+        right = min(left + 1, n_bins - 1)
+        value = level[left] + (level[right] - level[left]) * (position - left)
+        out[t] = previous[t] if np.isnan(value) else value
+
+
+@kernel
+def _masked_baseline(traces, start, noise, threshold, dilation, sigma, least_coverage, out, covered):
+    for i in prange(traces.shape[0]):
+        n = traces.shape[1]
+        masked = np.empty(n, np.bool_)
+        level = np.empty(n)
+        current = np.empty(n)
+        for t in range(n):
+            current[t] = start[i, t]
+        for _ in range(3):
+            last = -dilation - 1
+            for t in range(n):
+                if traces[i, t] > current[t] + threshold * noise[i]:
+                    last = t
+                masked[t] = np.isnan(traces[i, t]) or t - last <= dilation
+            last = n + dilation
+            for t in range(n - 1, -1, -1):
+                if traces[i, t] > current[t] + threshold * noise[i]:
+                    last = t
+                masked[t] = masked[t] or last - t <= dilation
+            _smooth_outside(traces[i], masked, sigma, least_coverage, current, level)
+            for t in range(n):
+                current[t] = level[t]
+        for t in range(n):
+            out[i, t] = current[t]
+        # what share of each window was left to see the baseline by
+        count = 0
+        half = int(2.0 * sigma)
+        for t in range(min(half, n)):
+            count += not masked[t]
+        for t in range(n):
+            if t + half < n:
+                count += not masked[t + half]
+            if t - half - 1 >= 0:
+                count -= not masked[t - half - 1]
+            size = min(t + half, n - 1) - max(t - half, 0) + 1
+            covered[i, t] = count >= least_coverage * size
+
+
+def masked_baseline(
+    traces: np.ndarray, start: np.ndarray, noise: np.ndarray, *, threshold: float, dilation: int, sigma: float, least_coverage: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slow level of each trace by the samples outside transients.
+
+    Three times: mask the samples over `level + threshold · noise`, widen the mask by `dilation` frames, and let the level be the
+    Gaussian-weighted mean (standard deviation `sigma` frames) of what is left.
+
+    Args:
+        traces: neuron × frame; NaN is masked.
+        start: neuron × frame, the first guess of the level.
+        noise: neuron, σ of each trace.
+        threshold: in units of `noise`.
+        dilation: frames.
+        sigma: frames.
+        least_coverage: where less than this share of a window is left, the level before is kept and the frame is not `covered`.
+
+    Returns:
+        The level (like `traces`) and whether each frame was covered (bool).
+    """
+    out = np.empty_like(traces)
+    covered = np.empty(traces.shape, np.bool_)
+    _masked_baseline(traces, start, noise, float(threshold), int(dilation), float(sigma), float(least_coverage), out, covered)
+    return out, covered

@@ -1,0 +1,106 @@
+"""How noisy each trace is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.blocks import over_frame
+from calcium_engine.kernels import row_quantile
+from calcium_engine.schema import CalciumError, latest_trace, record, sampling_rate, var
+
+T = TypeVar("T")
+
+SLOW_SAMPLING = 10.0  # Hz; below it transients rise within a frame or two, and differences see them as noise
+
+
+def difference_noise(traces: np.ndarray) -> np.ndarray:
+    """σ of white noise by the median of absolute second differences, blind to anything smooth."""
+    if traces.shape[1] < 3:
+        return np.full(traces.shape[0], np.nan)
+    differences = traces[:, 2:] - 2 * traces[:, 1:-1] + traces[:, :-2]
+    return row_quantile(np.abs(differences), 0.5) / (0.6745 * np.sqrt(6.0))
+
+
+def _mode(ordered: np.ndarray) -> float:
+    """Half-sample mode (Bickel & Frühwirth 2006) of sorted values: keep the densest half until it is a point."""
+    while len(ordered) > 3:
+        half = (len(ordered) + 1) // 2
+        widths = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
+        start = int(np.argmin(widths))
+        ordered = ordered[start : start + half]
+    return float(ordered.mean())
+
+
+def below_mode_noise(traces: np.ndarray) -> np.ndarray:
+    """σ by the root mean square distance of the samples below the mode: transients only ever lie above it."""
+    ordered = np.sort(traces, axis=1).astype(np.float64)  # NaN sorts last
+    noise = np.full(len(traces), np.nan)
+    for i, row in enumerate(ordered):
+        valid = row[: np.count_nonzero(~np.isnan(row))]
+        if len(valid) >= 3:
+            mode = _mode(valid)
+            below = valid[: np.searchsorted(valid, mode)]
+            noise[i] = np.sqrt(np.mean((below - mode) ** 2)) if len(below) else 0.0
+    return noise
+
+
+def auto_noise(traces: np.ndarray, rate: float) -> np.ndarray:
+    """By differences; at low sampling rates the smaller of both, since each errs upwards there."""
+    noise = difference_noise(traces)
+    return np.fmin(noise, below_mode_noise(traces)) if rate < SLOW_SAMPLING else noise
+
+
+NOISES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "auto": auto_noise,
+    "difference": lambda traces, rate: difference_noise(traces),
+    "below_mode": lambda traces, rate: below_mode_noise(traces),
+}
+
+
+def choose(table: dict[str, T], name: str, what: str) -> T:
+    """Look a method up in its table, or list the right ones."""
+    if name not in table:
+        raise CalciumError(f"unknown {what} {name!r}; choose one of {', '.join(table)}")
+    return table[name]
+
+
+def estimate_noise(recording: xr.Dataset, *, method: str = "auto", trace: str | None = None) -> xr.Dataset:
+    """Noise of each neuron's ΔF/F: σ, and the noise level ν that compares recordings of any rate.
+
+    σ is the standard deviation of the white noise in a frame; ν = 100 · median |ΔF/F[t+1] − ΔF/F[t]| / √rate (Rupprecht et al.
+    2021, Nat Neurosci 24:1324), in % per √Hz: 1 is a very good recording, 8 a poor one.
+
+    Args:
+        recording: with `dff`, or `detrended`.
+        method: "difference": the median absolute second difference, divided by 0.6745 √6; "below_mode": the root mean square of
+            the samples below the mode; "auto" (default): by differences at 10 Hz and above, below that the smaller of both,
+            since transients as short as a frame swell the differences.
+        trace: the trace to look at; default: `detrended` where it exists, else `dff`. Never a denoised one.
+
+    Returns:
+        The recording with `noise` and `noise_level` (neuron). NaN where a neuron has under three samples.
+
+    Raises:
+        MissingVariableError: there is no ΔF/F yet.
+        CalciumError: the method is unknown.
+    """
+    estimate = choose(NOISES, method, "noise method")
+    name = trace or latest_trace(recording, ("dff", "detrended"))
+    array = var(name).check(recording)
+    rate = sampling_rate(recording)
+
+    def both(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        steps = row_quantile(np.abs(np.diff(traces, axis=1)), 0.5)
+        return estimate(traces, rate), 100.0 * steps / np.sqrt(rate)
+
+    noise, level = over_frame(both, array, dtypes=(np.float64, np.float64))
+    parameters = {"method": method, "trace": name}
+    return record(
+        recording.assign(noise=var("noise").wrap(noise, **parameters), noise_level=var("noise_level").wrap(level, **parameters)),
+        "estimate_noise",
+        **parameters,
+    )

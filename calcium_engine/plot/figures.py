@@ -1,0 +1,98 @@
+"""The figures of a finished recording, in the order in which a report tells its story, as PNG bytes or files."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.plot._canvas import offscreen
+from calcium_engine.plot.activity import plot_features, plot_raster
+from calcium_engine.plot.clusters import plot_cut, plot_similarity
+from calcium_engine.plot.coactivity import plot_coactivity, plot_null
+from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
+from calcium_engine.plot.traces import plot_events, plot_stages
+from calcium_engine.schema import MissingVariableError
+
+FIGURES: dict[str, Callable[..., Any]] = {
+    "01_stages": plot_stages,
+    "02_events": plot_events,
+    "03_raster": plot_raster,
+    "04_features": plot_features,
+    "05_coactivity": plot_coactivity,
+    "06_null": plot_null,
+    "07_similarity": plot_similarity,
+    "08_cut": plot_cut,
+    "09_membership": plot_membership,
+    "10_ensembles": plot_ensembles,
+    "11_positions": plot_positions,
+}
+
+_STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.0,
+    "axes.linewidth": 0.8,
+    "text.usetex": False,
+}
+
+
+def render_figures(recording: xr.Dataset, names: Iterable[str] | None = None, *, dpi: float = 140.0) -> dict[str, bytes]:
+    """Draw figures off the screen.
+
+    Args:
+        recording: a recording, finished or not: a figure whose inputs were not made yet is left out.
+        names: keys of `FIGURES`; by default all.
+        dpi: pixels per inch; 140 makes figures about 1300 pixels wide, readable on screen and on paper.
+
+    Returns:
+        PNG bytes by name, in the order of `FIGURES`.
+    """
+    import matplotlib
+
+    drawn: dict[str, bytes] = {}
+    with offscreen(), matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # an id in a script that the font lacks still gets its figure
+        for name in FIGURES if names is None else names:
+            try:
+                made = FIGURES[name](recording)
+            except MissingVariableError:
+                continue
+            figure = np.ravel(np.asarray(made, dtype=object))[0].figure
+            page = io.BytesIO()
+            figure.savefig(
+                page, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs={"compress_level": 4}
+            )
+            drawn[name] = page.getvalue()
+    return drawn
+
+
+def write_figures(recording: xr.Dataset, folder: str | Path, *, dpi: float = 140.0) -> list[Path]:
+    """Write every figure that the recording can fill as `<name>.png` into a folder, which is made where it is missing.
+
+    Args:
+        recording: a recording, finished or not: a figure whose inputs were not made yet is left out.
+        folder: where the files go; files of the same names are replaced.
+        dpi: pixels per inch.
+
+    Returns:
+        the files written, in the order of `FIGURES`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, page in render_figures(recording, dpi=dpi).items():
+        path = folder / f"{name}.png"
+        path.write_bytes(page)
+        written.append(path)
+    return written

@@ -1,0 +1,135 @@
+"""What a recording says of its traces, events and features: every number is computed, and nothing found is said as plainly."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.indicators import get_indicator
+from calcium_engine.plot.activity import intervals_of
+from calcium_engine.report.words import has, listing, number, several, spread
+from calcium_engine.schema import EVENT_FLAGS, TRACES, CalciumError, epoch_bounds, sampling_rate
+
+
+def recording_facts(recording: xr.Dataset) -> list[tuple[str, str]]:
+    """Return the plain facts of a recording: label and value."""
+    rate, frames = sampling_rate(recording), recording.sizes["frame"]
+    bounds = epoch_bounds(recording)
+    rows = [
+        ("source", str(recording.attrs.get("source") or "not recorded")),
+        ("neurons", f"{recording.sizes['neuron']:,}"),
+        ("frames", f"{frames:,}"),
+        ("sampling rate", f"{rate:.6g} Hz"),
+        ("recorded time", f"{number(frames / rate)} s ({frames / rate / 60:.1f} min)"),
+        ("epochs", _epochs(recording, bounds)),
+        ("missing samples", _missing(recording)),
+        ("indicator", str(_indicator(recording) or "not recorded")),
+    ]
+    if "is_cell" in recording.coords:
+        rows.insert(2, ("accepted as cells", f"{int(recording['is_cell'].sum()):,}"))
+    return rows
+
+
+def _epochs(recording: xr.Dataset, bounds: np.ndarray) -> str:
+    if len(bounds) == 2:
+        return "1 (no gap)"
+    time = recording["time"].values
+    gaps = time[bounds[1:-1]] - time[bounds[1:-1] - 1]
+    return f"{len(bounds) - 1} (gaps of {listing([number(gap) for gap in gaps], 5)} s; nothing is computed across them)"
+
+
+def _missing(recording: xr.Dataset) -> str:
+    for name in TRACES:
+        if name in recording.variables:
+            share = recording[name].isnull().mean("frame").values
+            incomplete = int((share > 0).sum())
+            return f"{100 * share.mean():.2g} % (in {several(incomplete, 'neuron')})" if incomplete else "none"
+    return "unknown (no trace is kept)"
+
+
+def _indicator(recording: xr.Dataset) -> str | None:
+    found = recording["event_fwhm"].attrs.get("indicator") if has(recording, "event_fwhm") else None
+    return found or recording.attrs.get("indicator")
+
+
+def about_traces(recording: xr.Dataset) -> list[str]:
+    """Say how noisy the neurons are, and whose F0 is not to be trusted."""
+    said = []
+    if not has(recording, "fluorescence"):
+        said.append("The input was ΔF/F already: no baseline was estimated here.")
+    if has(recording, "noise_level"):
+        said.append(f"Median noise level ν of a neuron: {spread(recording['noise_level'].values, '% Hz^-1/2')}.")
+    flags = {
+        "f0_floored": (
+            "F0 was too small to divide by; their ΔF/F rests on a floor and its size means little",
+            "F0 is large enough",
+        ),
+        "saturated_activity": (
+            "transients leave too little baseline to see F0; their ΔF/F may be too small",
+            "enough baseline is seen",
+        ),
+    }
+    ids = recording["neuron"].values
+    for name, (bad, good) in flags.items():
+        if has(recording, name):
+            flagged = ids[recording[name].values]
+            what = (
+                f"In {several(len(flagged), 'neuron')} {bad} ({name}): {listing(flagged)}."
+                if len(flagged)
+                else f"In every neuron {good}."
+            )
+            said.append(what)
+    return said
+
+
+def about_events(recording: xr.Dataset) -> list[str]:
+    """Say how many events there are, in how many neurons, how often, and what was flagged."""
+    if not has(recording, "event_onset"):
+        return ["Events were not sought."]
+    count, neurons = recording.sizes["event"], recording.sizes["neuron"]
+    settings = recording["event_onset"].attrs
+    how = f" by the detector '{settings['detector']}' on '{settings.get('trace', 'the trace')}'" if "detector" in settings else ""
+    if count == 0:
+        return [f"No events: no transient of any of the {several(neurons, 'neuron')} was found{how}. Every rate is 0."]
+    active = len(np.unique(recording["event_neuron"].values))
+    said = [f"{several(count, 'event')} in {active:,} of {several(neurons, 'neuron')}{how}; {neurons - active:,} had none."]
+    if has(recording, "event_rate"):
+        said.append(f"Median event rate of a neuron: {spread(recording['event_rate'].values, 'per minute')}.")
+    return said + _about_flags(recording)
+
+
+def _about_flags(recording: xr.Dataset) -> list[str]:
+    flags = recording["event_flags"].values if has(recording, "event_flags") else np.zeros(0, dtype=int)
+    if not flags.size:
+        return []
+    meaning = {
+        "compound": "start on the tail of another",
+        "long": f"are wider than {_longest(recording)}",
+        "fwhm_censored": "are cut off by the next one, so that their width is extrapolated",
+        "edge": "lie at the edge of the recording or of a gap",
+    }
+    counts = {name: int((flags & bit > 0).sum()) for name, bit in EVENT_FLAGS.items()}
+    parts = [
+        f"{100 * counts[name] / flags.size:.2g} % {meaning[name]} ({name}, {counts[name]:,})" for name in counts if counts[name]
+    ]
+    return [f"Of the events, {'; '.join(parts)}. They are flagged, not dropped."] if parts else ["No event is flagged."]
+
+
+def _longest(recording: xr.Dataset) -> str:
+    try:
+        indicator = get_indicator(str(_indicator(recording)))
+    except CalciumError:
+        return "one transient should be"
+    return f"the {indicator.longest_fwhm:g} s that one transient of {indicator.name} should take at most"
+
+
+def about_features(recording: xr.Dataset) -> list[str]:
+    """Say what amplitude, width and interval are typical."""
+    if not recording.sizes.get("event", 0):
+        return ["No events, hence no amplitudes, widths or intervals."]
+    said = [
+        f"Median amplitude: {spread(recording['event_amplitude'].values, '% ΔF/F', 100)}.",
+        f"Median full width at half maximum: {spread(recording['event_fwhm'].values, 's')}.",
+    ]
+    intervals = intervals_of(recording)
+    return [*said, f"Median interval between events of a neuron: {spread(intervals, 's')}."] if intervals.size else said

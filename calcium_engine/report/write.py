@@ -1,0 +1,168 @@
+"""The report: sentences, tables and figures in the order in which the recording was analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import xarray as xr
+
+from calcium_engine.io.atomic import replacing
+from calcium_engine.plot import FIGURES, render_figures
+from calcium_engine.report import facts, page, population, tables
+from calcium_engine.report.words import several
+from calcium_engine.schema import CalciumError, sampling_rate
+
+
+class _Section(NamedTuple):
+    """A section of the report: the sentences that open it, and the figures that follow, each with its caption."""
+
+    anchor: str
+    title: str
+    sentences: Callable[[xr.Dataset], list[str]]
+    captions: dict[str, str]
+
+
+_SECTIONS = (
+    _Section(
+        "traces",
+        "Traces",
+        facts.about_traces,
+        {
+            "01_stages": "Three neurons at every stage of the cleaning: a very active one (left), an active one and a typical "
+            "one. The first row is the whole recording, its gaps in grey; its blue stretch is enlarged below."
+        },
+    ),
+    _Section(
+        "events",
+        "Events",
+        facts.about_events,
+        {
+            "02_events": "Traces with their events: blue from onset to offset, a dot at each peak. Each trace has its scale bar.",
+            "03_raster": "Raster: a mark at the onset of every event, time by neuron id.",
+        },
+    ),
+    _Section(
+        "features",
+        "Features",
+        facts.about_features,
+        {
+            "04_features": "Event rate of the population over the recording; spread of the neurons' rates, and of the "
+            "amplitudes, widths and inter-event intervals of all events. Blue: median."
+        },
+    ),
+    _Section(
+        "coactivity",
+        "Coactivity",
+        population.about_coactivity,
+        {
+            "05_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
+            "06_null": "Share of bins by number of coactive neurons: observed, and by chance. The shaded counts are significant.",
+        },
+    ),
+    _Section(
+        "ensembles",
+        "Ensembles",
+        population.about_ensembles,
+        {
+            "10_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
+            "09_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
+            "07_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
+            "08_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
+            "11_positions": "Where the core neurons of each ensemble lie.",
+        },
+    ),
+)
+
+
+# A figure of nothing is left out: the sentences above it say that nothing was found.
+_NEEDS = {"07_similarity": "ensemble_event", "08_cut": "ensemble_event", "09_membership": "ensemble", "11_positions": "ensemble"}
+
+
+def write_report(
+    recording: xr.Dataset, path: str | Path, *, figures: str | Path | Mapping[str, bytes] | None = None, overwrite: bool = False
+) -> Path:
+    """Write one self-contained HTML file about a recording: what was done, what was found, and what it does not say.
+
+    It needs no network and no scripts; figures are inside it. Every number in it is computed from the recording.
+
+    Args:
+        recording: a recording, finished or not: what was not computed is said to be missing.
+        path: the file to write; its folder must exist.
+        figures: PNG images by name (see `render_figures`), or a folder of them (see `write_figures`); by default they are drawn.
+        overwrite: whether a file of this name may be replaced.
+
+    Returns:
+        the path.
+
+    Raises:
+        FileExistsError: the file exists, and `overwrite` is False.
+        CalciumError: this is no recording, or the folder of figures does not exist.
+    """
+    path = Path(path)
+    with replacing(path, overwrite=overwrite) as temporary:
+        temporary.write_text(_html(recording, figures), encoding="utf-8")
+    return path
+
+
+def _html(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | None) -> str:
+    """Return the report as text."""
+    if not isinstance(recording, xr.Dataset) or not {"neuron", "frame"} <= set(recording.dims):
+        raise CalciumError(
+            "a report needs a recording: an xarray.Dataset with dims 'neuron' and 'frame'; make_recording() makes one"
+        )
+    drawn = _images(recording, figures)
+    date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    source = str(recording.attrs.get("source") or "")
+    seconds = recording.sizes["frame"] / sampling_rate(recording)
+    length = f"{seconds / 60:.1f} min at {sampling_rate(recording):.6g} Hz"
+    under = f"{several(recording.sizes['neuron'], 'neuron')}, {length}. Written {date}."
+    sections = [
+        ("summary", "In short", _summary(recording)),
+        ("recording", "Recording", page.facts(facts.recording_facts(recording))),
+    ]
+    sections.append(("steps", "What was done", page.table(*tables.steps_table(recording))))
+    sections += [(one.anchor, one.title, _section(one, recording, drawn)) for one in _SECTIONS]
+    sections.append(("caveats", "What these results do not say", page.sentences(population.caveats(recording))))
+    sections.append(("software", "Software and settings", _software(recording, date)))
+    return page.page(f"Calcium imaging report: {source}" if source else "Calcium imaging report", under, sections)
+
+
+def _images(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | None) -> Mapping[str, bytes]:
+    if figures is None:
+        return render_figures(recording)
+    if isinstance(figures, Mapping):
+        return figures
+    folder = Path(figures)
+    if not folder.is_dir():
+        raise CalciumError(
+            f"there is no folder of figures {str(folder)!r}; write_figures() makes one, and figures=None draws them"
+        )
+    return {name: (folder / f"{name}.png").read_bytes() for name in FIGURES if (folder / f"{name}.png").is_file()}
+
+
+def _summary(recording: xr.Dataset) -> str:
+    """Return the first thing that each section has to say, and whatever asks for care."""
+    events, ensembles = facts.about_events(recording), population.about_ensembles(recording)
+    coactivity = [line for line in population.about_coactivity(recording) if "nsemble event" in line or "not computed" in line]
+    warned = [line for line in ensembles if line.startswith("Unstable")]
+    return page.sentences([*events[:2], *coactivity[:1], ensembles[0], *warned])
+
+
+def _section(section: _Section, recording: xr.Dataset, drawn: Mapping[str, bytes]) -> str:
+    parts = [page.sentences(section.sentences(recording))]
+    if section.anchor == "ensembles" and (who := tables.ensembles_table(recording)):
+        parts.append(page.table(*who))
+    filled = [name for name in section.captions if recording.sizes.get(_NEEDS.get(name, "neuron"), 0)]
+    parts += [page.picture(drawn[name], section.captions[name]) for name in filled if name in drawn]
+    return "\n".join(parts)
+
+
+def _software(recording: xr.Dataset, date: str) -> str:
+    parts = [page.facts(tables.software_table(recording, date)[1])]
+    for name, title in (("recipe", "The recipe that ran (TOML)"), ("history", "History")):
+        if recording.attrs.get(name):
+            parts.append(page.folded(title, str(recording.attrs[name])))
+    return "\n".join(parts)

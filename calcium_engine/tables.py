@@ -1,0 +1,100 @@
+"""What was found, as tables: one row a neuron, event, bin, ensemble event or ensemble."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.schema import VARIABLES, CalciumError, MissingVariableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# File stem -> the dim along which its rows run.
+TABLES = {
+    "neurons": "neuron",
+    "events": "event",
+    "coactivity": "bin",
+    "ensemble_events": "ensemble_event",
+    "ensembles": "ensemble",
+}
+
+# Who takes part: dim -> (column, variable of dim × neuron).
+_WHO = {
+    "ensemble_event": ("participants", "participation"),
+    "ensemble": ("core_neurons", "is_core"),
+    "true_ensemble_event": ("participants", "true_participation"),
+    "true_ensemble": ("members", "true_member"),
+}
+
+
+def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
+    """Return everything that the recording holds along one dim as a table.
+
+    Args:
+        recording: what a step or `analyze` returned.
+        dim: what a row is: "neuron", "event", "bin", "ensemble_event" or "ensemble"; any other dim with one-dimensional variables
+            works too ("frame" gives the times).
+
+    Returns:
+        A DataFrame with a column per one-dimensional variable or coordinate of that dim, under its name, coordinates first. Rows
+        of ensemble events and ensembles end with the ids of the neurons that take part (`participants`) or are core
+        (`core_neurons`), separated by blanks, or by semicolons where an id holds a blank.
+
+    Raises:
+        MissingVariableError: the step that makes this table has not run.
+        CalciumError: the recording has no such dim.
+
+    >>> recording = xr.Dataset({"noise": ("neuron", [0.1, 0.2])}, coords={"neuron": ["a", "b"]})
+    >>> to_dataframe(recording, "neuron")
+      neuron  noise
+    0      a    0.1
+    1      b    0.2
+    """
+    import pandas as pd
+
+    if dim not in recording.dims:
+        makers = dict.fromkeys(variable.made_by for variable in VARIABLES.values() if dim in variable.dims)
+        if makers:
+            calls = " or ".join(f"{maker}()" for maker in makers)
+            raise MissingVariableError(f"the recording has no {dim!r} table; {calls} makes it")
+        raise CalciumError(f"{dim!r} is no dim of the recording; it has {', '.join(map(str, recording.dims))}")
+    names = [name for name in (*recording.coords, *recording.data_vars) if recording[name].dims == (dim,)]
+    order = [dim, *recording.coords, *VARIABLES]  # the same whether just made or read from a store
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
+    columns = {str(name): recording[name].values for name in names}
+    column, variable = _WHO.get(dim, ("", ""))
+    if variable in recording.variables:
+        columns[column] = _join_ids(recording["neuron"].values, recording[variable].transpose(dim, "neuron").values)
+    return pd.DataFrame(columns)
+
+
+def write_tables(recording: xr.Dataset, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write each table that the recording holds as a CSV file; a table without rows keeps its header.
+
+    Args:
+        recording: what a step or `analyze` returned.
+        folder: where to put neurons.csv, events.csv, coactivity.csv, ensemble_events.csv and ensembles.csv; made if need be.
+
+    Returns:
+        The files written. Numbers have seven significant digits, which is what float32 holds.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for stem, dim in TABLES.items():
+        if dim in recording.dims:
+            paths.append(folder / f"{stem}.csv")
+            table = to_dataframe(recording, dim)
+            table.to_csv(paths[-1], index=False, float_format="%.7g", lineterminator="\n", encoding="utf-8")
+    return paths
+
+
+def _join_ids(ids: np.ndarray, takes_part: np.ndarray) -> np.ndarray:
+    names = np.array([str(name) for name in ids], dtype=object)
+    separator = ";" if any(" " in name for name in names) else " "
+    return np.array([separator.join(names[row]) for row in takes_part], dtype=object)

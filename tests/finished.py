@@ -1,0 +1,149 @@
+"""Recordings as they are at the end of the path, fabricated: what a plot or a report may meet, without running a step."""
+
+import numpy as np
+import xarray as xr
+
+from calcium_engine.schema import SCHEMA_VERSION, var
+
+
+def finished_recording(neurons=12, frames=1200, fs=5.0, *, ensembles=2, seed=0, gap=False, strings=False, indicator="GCaMP6s"):
+    """A recording with every variable of the path; `ensembles=0` has events but no ensemble events."""
+    rng = np.random.default_rng(seed)
+    ids = np.array([f"C{i:02d}" for i in range(neurons)]) if strings else np.arange(neurons) + 1
+    time = np.arange(frames) / fs
+    coords = {"neuron": ids, "frame": np.arange(frames), "time": ("frame", time), "sampling_rate": fs}
+    coords |= {"x": ("neuron", rng.uniform(0, 500, neurons)), "y": ("neuron", rng.uniform(0, 400, neurons))}
+    if gap:
+        time[frames // 2 :] += 40.0
+        coords["epoch"] = ("frame", (np.arange(frames) >= frames // 2).astype(int))
+    recording = xr.Dataset(
+        coords=coords, attrs={"source": "fabricated.csv", "schema_version": SCHEMA_VERSION, "indicator": indicator}
+    )
+    members = [np.arange(neurons)[k::ensembles][: max(3, neurons // (ensembles + 1))] for k in range(ensembles)]
+    onsets, happened = _onsets(rng, neurons, time, members)
+    recording = _traces(recording, rng, onsets, fs)
+    recording = _events(recording, rng, onsets)
+    return _ensembles(recording, rng, onsets, happened, members, fs)
+
+
+def _onsets(rng, neurons, time, members):
+    duration = len(time) / (1 / np.median(np.diff(time)))
+    happened = [(k, rng.choice(time[5:-20])) for k in range(len(members)) for _ in range(max(6, int(duration / 60)))]
+    onsets = [list(rng.choice(time[5:-20], rng.poisson(duration / 60 * rate))) for rate in rng.lognormal(0.3, 0.6, neurons)]
+    for k, when in happened:
+        for i in members[k][rng.random(len(members[k])) < 0.8]:
+            onsets[i].append(when)
+    return [np.unique(one) for one in onsets], sorted(happened, key=lambda one: one[1])
+
+
+def _traces(recording, rng, onsets, fs):
+    time, shape = recording.time.values, (recording.sizes["neuron"], recording.sizes["frame"])
+    clean = np.zeros(shape, dtype=np.float32)
+    for i, row in enumerate(onsets):
+        for when in row:
+            first = int(np.searchsorted(time, when))
+            after = np.arange(len(time) - first) / fs
+            clean[i, first:] += rng.lognormal(-0.7, 0.3) * np.exp(-after / 1.2) * (1 - np.exp(-after / 0.2))
+    f0 = (400 * rng.uniform(0.6, 1.6, (shape[0], 1)) * (1 + 0.1 * np.sin(time / 90))).astype(np.float32)
+    drift = (0.05 * np.sin(time / 40) * np.ones(shape)).astype(np.float32)
+    dff = clean + drift + 0.06 * rng.standard_normal(shape).astype(np.float32)
+    rows = {
+        "fluorescence": f0 * (1 + dff),
+        "baseline": f0,
+        "dff": dff,
+        "background": drift,
+        "detrended": dff - drift,
+        "denoised": clean,
+    }
+    recording = recording.assign({name: var(name).wrap(value.astype(np.float32)) for name, value in rows.items()})
+    recording["baseline"].attrs |= {"method": "masked", "window_s": 60.0}
+    half = {"f0_floored": np.zeros(shape[0], bool), "saturated_activity": np.arange(shape[0]) == 1}
+    level = {"noise": np.full(shape[0], 0.06, np.float32), "noise_level": rng.uniform(1, 5, shape[0])}
+    return recording.assign({name: var(name).wrap(value) for name, value in (half | level).items()})
+
+
+def _events(recording, rng, onsets):
+    neurons, minutes = recording.sizes["neuron"], recording.sizes["frame"] / float(recording.sampling_rate) / 60
+    onset = np.concatenate(onsets) if onsets else np.zeros(0)
+    row = np.repeat(np.arange(neurons), [len(one) for one in onsets])
+    width = rng.lognormal(0.2, 0.4, onset.size)
+    table = {
+        "onset": onset,
+        "peak": onset + 0.3,
+        "offset": onset + 2.0,
+        "fwhm": width,
+        "amplitude": rng.lognormal(-0.7, 0.5, onset.size),
+    }
+    settings = {"detector": "pulse", "trace": "detrended", "indicator": recording.attrs["indicator"]}
+    recording = recording.assign({f"event_{name}": var(f"event_{name}").wrap(value, **settings) for name, value in table.items()})
+    recording["event_neuron"] = var("event_neuron").wrap(recording.neuron.values[row])
+    recording["event_flags"] = var("event_flags").wrap(np.where(width > 5, 2, 0).astype(np.uint8))
+    time, active = recording.time.values, np.zeros((neurons, recording.sizes["frame"]), bool)
+    for i, when in zip(row, onset, strict=True):
+        active[i, (time >= when) & (time <= when + 2)] = True
+    recording["active"] = var("active").wrap(active)
+    count = np.bincount(row, minlength=neurons)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        medians = np.bincount(row, weights=table["amplitude"], minlength=neurons) / count
+    per_neuron = {"event_count": count, "event_rate": count / minutes, "amplitude_median": medians}
+    return recording.assign({name: var(name).wrap(value) for name, value in per_neuron.items()})
+
+
+def _ensembles(recording, rng, onsets, happened, members, fs):
+    neurons, time = recording.sizes["neuron"], recording.time.values
+    width = max(1, round(0.5 * fs))
+    frame_of = [np.searchsorted(time, one) for one in onsets]
+    n_bins = len(time) // width
+    grid = np.zeros((neurons, n_bins), bool)
+    for i, one in enumerate(frame_of):
+        grid[i, np.minimum(one // width, n_bins - 1)] = True
+    counts = grid.sum(0)
+    bins = {"bin_time": ("bin", time[: n_bins * width : width] + width / fs / 2)}
+    null = np.array([1.0])
+    for p in grid.mean(1):
+        null = np.convolve(null, [1 - p, p])
+    threshold = int(np.flatnonzero(np.cumsum(null[::-1])[::-1] < 0.001)[0])
+    tail = np.cumsum(null[::-1])[::-1]
+    effective = {"bin_s": 0.5, "bin_width_s": width / fs, "bin_frames": width}
+    ours = {"threshold": threshold, "alpha": 0.05, "attained_alpha": float(tail[threshold]), "n_tests": n_bins, "seed": 0}
+    ours |= {"expected_false_bins": float(tail[threshold]) * n_bins, "significance": "fdr", "shuffles": 0}
+    recording["coactivity"] = var("coactivity").wrap(counts, bins, **effective)
+    recording["coactivity_expected"] = var("coactivity_expected").wrap(np.full(n_bins, grid.mean(1).sum()))
+    recording["coactivity_pvalue"] = var("coactivity_pvalue").wrap(tail[counts])
+    significant = counts >= threshold if members else np.zeros(n_bins, bool)
+    recording["is_coactive"] = var("is_coactive").wrap(significant, **ours)
+    recording["coactivity_null"] = var("coactivity_null").wrap(null)
+    return _clusters(recording, rng, happened, members, grid, width)
+
+
+def _clusters(recording, rng, happened, members, grid, width):
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import pdist
+
+    time, neurons, n_events, n = recording.time.values, recording.sizes["neuron"], len(happened), len(members)
+    at = np.array([when for _, when in happened], dtype=float)
+    part = np.array([grid[:, min(int(np.searchsorted(time, w)) // width, grid.shape[1] - 1)] for w in at], bool).reshape(
+        n_events, neurons
+    )
+    labels = np.array([k + 1 for k, _ in happened], dtype=int)
+    labels[rng.random(n_events) < 0.1] = -1
+    rows = {"ensemble_event_time": at, "ensemble_event_start": at, "ensemble_event_duration": np.full(n_events, 0.4)}
+    rows |= {"ensemble_event_size": part.sum(1), "ensemble_event_pvalue": np.full(n_events, 1e-5), "participation": part}
+    tree = linkage(pdist(part, "jaccard"), "average") if n_events > 1 else np.zeros((0, 4))
+    either = (part[:, None] | part[None]).sum(-1)
+    rows["similarity"] = np.where(either, (part[:, None] & part[None]).sum(-1) / np.maximum(either, 1), 1.0)
+    rows["linkage"] = tree
+    variance = np.sort(rng.exponential(1, min(neurons, max(n_events, 0))))[::-1]
+    rows["explained_variance"] = variance / max(variance.sum(), 1e-12)
+    recording = recording.assign({name: var(name).wrap(value) for name, value in rows.items()})
+    attrs = {"cut": "null", "cut_distance": 0.85, "n_ensembles": n, "linkage": "average", "min_events": 5, "seed": 0}
+    recording["ensemble_event_label"] = var("ensemble_event_label").wrap(labels, **attrs)
+    share = np.array([part[labels == k + 1].mean(0) for k in range(n)]).reshape(n, neurons)
+    core = np.array([np.isin(np.arange(neurons), one) for one in members], bool).reshape(n, neurons)
+    count = np.array([(labels == k + 1).sum() for k in range(n)], dtype=int)
+    minutes = recording.sizes["frame"] / float(recording.sampling_rate) / 60
+    who = {"membership": share, "membership_pvalue": np.full(share.shape, 1e-9), "is_core": core}
+    who |= {"ensemble_size": core.sum(1), "ensemble_event_count": count, "ensemble_rate": count / minutes}
+    who["ensemble_stability"] = np.linspace(0.9, 0.4, n)
+    coords = {"ensemble": np.arange(1, n + 1)}
+    return recording.assign({name: var(name).wrap(value) for name, value in who.items()}).assign_coords(coords)

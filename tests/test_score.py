@@ -1,0 +1,207 @@
+"""Scores of tiny recordings whose answers can be counted by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calcium_engine.schema import MissingVariableError, var
+from calcium_engine.score import _match, best_match, describe_recovery, score_ensembles, score_events, score_recovery
+from calcium_engine.simulate import simulate_recording
+
+
+def recording_of(spikes=(), events=(), planted=(), participants=(), members=(), found=(), cores=(), neurons=("a", "b", "c", "d")):
+    """A recording of 100 s at 10 Hz; spikes and events are (neuron, time) pairs, sets are strings of neurons' letters."""
+
+    def sets(rows):
+        return np.array([[name in row for name in neurons] for row in rows], dtype=bool).reshape(len(rows), len(neurons))
+
+    values = {
+        "true_spike_neuron": np.array([neuron for neuron, _ in spikes], dtype="U1"),
+        "true_spike_time": np.array([time for _, time in spikes], dtype=float),
+        "event_neuron": np.array([neuron for neuron, _ in events], dtype="U1"),
+        "event_onset": np.array([time for _, time in events], dtype=float),
+        "true_ensemble_time": np.array(planted, dtype=float),
+        "true_participation": sets(participants),
+        "true_member": sets(members),
+        "ensemble_event_time": np.array(found, dtype=float),
+        "is_core": sets(cores),
+    }
+    coords = {"neuron": list(neurons), "frame": np.arange(1000), "time": ("frame", np.arange(1000) / 10), "sampling_rate": 10.0}
+    return xr.Dataset({name: var(name).wrap(value) for name, value in values.items()}, coords=coords)
+
+
+def test_each_group_of_spikes_is_found_by_the_event_nearest_to_it():
+    spikes = [
+        ("a", 10.0),
+        ("a", 10.2),
+        ("a", 10.45),
+        ("a", 20.0),
+        ("b", 10.0),
+        ("c", 30.0),
+        ("c", 30.1),
+        ("c", 30.2),
+        ("c", 30.3),
+    ]
+    events = [("a", 10.6), ("a", 10.1), ("b", 20.0), ("c", 29.6), ("d", 10.0)]
+    scores = score_events(recording_of(spikes, events))
+    # groups: a at 10 (3 spikes), a at 20 (1), b at 10 (1), c at 30 (4); found: a at 10 and c at 30
+    assert scores == pytest.approx(
+        {
+            "spike_groups": 4,
+            "events": 5,
+            "event_precision": 2 / 5,
+            "event_recall": 2 / 4,
+            "event_f1": 4 / 9,
+            "event_recall_1": 0,
+            "event_recall_2_3": 1,
+            "event_recall_4": 1,
+        }
+    )
+
+
+@pytest.mark.parametrize(("lag", "right"), [(-0.6, 0), (-0.45, 1), (0.0, 1), (0.7, 1), (0.8, 0)])
+def test_an_event_may_be_half_a_second_early_and_three_quarters_late(lag, right):
+    scores = score_events(recording_of([("b", 50.0)], [("b", 50.0 + lag)]))
+    assert scores["event_precision"] == scores["event_recall"] == right
+
+
+def test_spikes_a_third_of_a_second_apart_are_two_groups():
+    assert score_events(recording_of([("a", 10.0), ("a", 10.35)]))["spike_groups"] == 2
+    assert score_events(recording_of([("a", 10.0), ("a", 10.25)]))["spike_groups"] == 1
+
+
+def test_an_event_without_onset_finds_nothing():
+    scores = score_events(recording_of([("a", 10.0)], [("a", math.nan), ("a", 10.0)]))
+    assert (scores["event_precision"], scores["event_recall"]) == (0.5, 1.0)
+
+
+def test_only_the_neurons_and_times_at_hand_count():
+    recording = recording_of([("a", 10.0), ("b", 10.0), ("b", 80.0)], [("a", 10.0), ("b", 10.1)])
+    scores = score_events(recording.isel(neuron=[1], frame=slice(0, 500)))
+    assert (scores["spike_groups"], scores["events"], scores["event_f1"]) == (1, 1, 1)
+
+
+def test_ensemble_events_count_within_a_second_and_from_three_neurons():
+    scores = score_ensembles(
+        recording_of(
+            planted=[10, 20, 30, 40], participants=["abc", "abcd", "ab", "bcd"], members=["abcd"], found=[10.9, 21.2, 30, 60]
+        )
+    )
+    # 20 is missed by 0.2 s, 30 is too small to be asked for but right when found, 60 is wrong
+    assert scores["ensemble_events_planted"] == 3
+    assert scores["ensemble_events"] == 4
+    assert scores["ensemble_event_recall"] == pytest.approx(1 / 3)
+    assert scores["ensemble_event_precision"] == pytest.approx(2 / 4)
+    assert scores["ensemble_event_f1"] == pytest.approx(0.4)
+
+
+def test_two_found_ensemble_events_cannot_share_a_planted_one():
+    scores = score_ensembles(recording_of(planted=[10], participants=["abc"], members=["abc"], found=[9.8, 10.1]))
+    assert (scores["ensemble_event_recall"], scores["ensemble_event_precision"]) == (1, 0.5)
+
+
+def test_cores_are_compared_with_members():
+    scores = score_ensembles(recording_of(members=["abc", "d"], cores=["ab", "abcd"]))
+    # Jaccard: abc with ab 2/3, with abcd 3/4; d with ab 0, with abcd 1/4
+    assert scores["best_match"] == pytest.approx(1 - ((1 / 4 + 3 / 4) + (1 / 3 + 1 / 4)) / 4)
+    assert scores["core_f1"] == pytest.approx((6 / 7 + 2 / 5) / 2)
+    assert (scores["ensembles_planted"], scores["ensembles"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("members", "cores", "match", "core"),
+    [
+        ([], [], math.nan, math.nan),
+        (["abc"], [], 0, 0),
+        ([], ["abc"], 0, math.nan),
+        (["abc"], [""], 0, 0),
+        (["abc"], ["abc"], 1, 1),
+    ],
+)
+def test_nothing_planted_or_nothing_found(members, cores, match, core):
+    scores = score_ensembles(recording_of(members=members, cores=cores))
+    assert (scores["best_match"], scores["core_f1"]) == pytest.approx((match, core), nan_ok=True)
+
+
+def test_empty_recordings_score_nan_and_can_be_described():
+    scores = score_recovery(recording_of())
+    assert math.isnan(scores["event_f1"]) and math.isnan(scores["ensemble_event_f1"]) and math.isnan(scores["best_match"])
+    assert "nan" not in describe_recovery(scores)
+    assert "none to judge" in describe_recovery(scores)
+    missed = score_recovery(recording_of(spikes=[("a", 1.0)], planted=[5], participants=["abc"], members=["abc"]))
+    assert (missed["event_recall"], missed["event_f1"], missed["ensemble_event_f1"], missed["best_match"]) == (0, 0, 0, 0)
+    wrong = score_recovery(recording_of(events=[("a", 1.0)], found=[5], cores=["abc"]))
+    assert (wrong["event_precision"], wrong["event_f1"], wrong["ensemble_event_f1"], wrong["best_match"]) == (0, 0, 0, 0)
+
+
+def perfect(recording):
+    """The recording as a flawless analysis would have left it: the truth under the names of the results."""
+    first = np.unique(np.stack([recording.true_spike_neuron.values, recording.true_spike_time.values]), axis=1)
+    return recording.assign(
+        event_neuron=var("event_neuron").wrap(first[0].astype(int)),
+        event_onset=var("event_onset").wrap(first[1]),
+        ensemble_event_time=var("ensemble_event_time").wrap(recording.true_ensemble_time.values),
+        is_core=var("is_core").wrap(recording.true_member.values),
+    )
+
+
+def test_a_flawless_analysis_of_a_simulated_recording_is_perfect():
+    # one spike an event, and rare ones, so that hardly two share a group
+    simulated = simulate_recording(
+        n_neurons=60, n_frames=3000, spikes_per_event=1, event_rate=0.5, n_ensembles=2, ensemble_rate=0.5
+    )
+    scores = score_recovery(perfect(simulated))
+    assert scores["event_recall"] == scores["ensemble_event_recall"] == scores["ensemble_event_precision"] == 1
+    assert scores["best_match"] == scores["core_f1"] == 1
+    assert scores["event_precision"] > 0.99
+    text = describe_recovery(scores)
+    assert "2 found for 2 planted" in text and "Best Match 1.00" in text
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [("true_spike_time", "simulate_recording"), ("event_onset", "detect_events"), ("is_core", "find_ensembles")],
+)
+def test_what_is_missing_is_named_with_its_maker(missing, says):
+    with pytest.raises(MissingVariableError, match=f"{missing}.*{says}"):
+        score_recovery(recording_of().drop_vars(missing))
+
+
+times = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60)), max_size=12)
+
+
+@given(times, times)
+def test_matching_agrees_with_the_obvious_way(truth, found):
+    """Pick the nearest pair left, again and again; times in steps of 0.1 s, ends of the window between the steps."""
+    window = (-0.55, 0.75)
+    truth_row, truth_time = (np.array([pair[k] for pair in truth], dtype=float) for k in (0, 1))
+    found_row, found_time = (np.array([pair[k] for pair in found], dtype=float) for k in (0, 1))
+    true_hit, found_hit = _match(truth_time / 10, truth_row, found_time / 10, found_row, window)
+    lags = found_time[None, :] / 10 - truth_time[:, None] / 10
+    allowed = (found_row[None, :] == truth_row[:, None]) & (lags > window[0]) & (lags < window[1])
+    assert true_hit.sum() == found_hit.sum()
+    assert not (true_hit & ~allowed.any(axis=1)).any()
+    # no allowed pair is left with both sides free
+    assert not allowed[np.ix_(~true_hit, ~found_hit)].any()
+    # with all lags distinct the greedy choice is unique
+    distances = np.abs(lags[allowed]).round(6)
+    if len(np.unique(distances)) == len(distances):
+        expected = np.zeros(len(truth), dtype=bool)
+        left = np.where(allowed, np.abs(lags), np.inf)
+        while np.isfinite(left).any():
+            i, j = np.unravel_index(left.argmin(), left.shape)
+            expected[i], left[i, :], left[:, j] = True, np.inf, np.inf
+        assert np.array_equal(true_hit, expected)
+
+
+@given(st.lists(st.sets(st.integers(0, 5), min_size=1), min_size=1, max_size=4), st.randoms())
+def test_best_match_is_one_for_the_same_sets_in_any_order_and_symmetric(family, random):
+    rows = np.array([[k in members for k in range(6)] for members in family])
+    shuffled = rows[random.sample(range(len(rows)), len(rows))]
+    assert best_match(rows, shuffled) == pytest.approx(1)
+    assert best_match(rows, rows[:1]) == pytest.approx(best_match(rows[:1], rows))
+    assert 0 <= best_match(rows, ~rows) <= 1
