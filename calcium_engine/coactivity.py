@@ -58,6 +58,7 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
         The width in effect differs from `bin` by over 10 %.
     """
     rate = sampling_rate(recording)
+    var("event_onset").check(recording)
     if not (np.isfinite(bin) and bin > 0):
         raise CalciumError(f"the bin is {bin} s, but must be a positive number of seconds; 0.5 is usual")
     width = max(1, round(bin * rate))

@@ -91,7 +91,8 @@ def denoise(
         raise CalciumError(f"levels is {depth}, but must be from 1 to 12; the default here is {default_levels(sampling_rate(recording))}")
 
     def clean(traces: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-        result = transform(fill_gaps(traces), sigma, pywt.Wavelet(wavelet_name), depth, universal)
+        # where a trace has too few samples to know its noise, nothing is taken for noise
+        result = transform(fill_gaps(traces), np.nan_to_num(sigma), pywt.Wavelet(wavelet_name), depth, universal)
         return np.where(np.isnan(traces), np.nan, result).astype(traces.dtype, copy=False)
 
     denoised = along_frame(clean, recording, array, per_neuron=[noise])

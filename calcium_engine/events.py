@@ -43,6 +43,11 @@ class Search:
         """The false-positive budget of one neuron in one frame."""
         return self.false_positives_per_minute / 60.0 / self.rate
 
+    def bridge(self, traces: np.ndarray) -> np.ndarray:
+        """Fill short gaps, epoch by epoch."""
+        pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
+        return np.concatenate([fill_gaps(piece, round(BRIDGED_GAP * self.rate)) for piece in pieces], axis=1)
+
 
 Peaks = tuple[np.ndarray, np.ndarray]
 
@@ -62,7 +67,7 @@ def _sd_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
         valid = row[~np.isnan(row)].astype(np.float64)
         mean[i], deviation[i] = (valid.mean(), valid.std()) if len(valid) else (np.nan, np.nan)
     high = np.fmax(mean + (search.threshold or SD_RULE) * deviation, search.least_dff)
-    return find_peaks(traces, high, high - deviation, deviation, 1, search.bounds)
+    return find_peaks(search.bridge(traces), high, high - deviation, deviation, 1, search.bounds)
 
 
 def _noise_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
@@ -72,7 +77,7 @@ def _noise_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks
     k = search.threshold or float(-ndtri(search.false_positives_per_frame))
     rest = resting_level(traces)
     high = np.maximum(rest + k * noise, search.least_dff)
-    return find_peaks(traces, high, rest + HYSTERESIS * noise, k * noise, 1, search.bounds)
+    return find_peaks(search.bridge(traces), high, rest + HYSTERESIS * noise, k * noise, 1, search.bounds)
 
 
 def _pulses(traces: np.ndarray, search: Search) -> np.ndarray:
@@ -85,7 +90,7 @@ def _pulses(traces: np.ndarray, search: Search) -> np.ndarray:
         total = activity.copy()
         for lag in range(1, min(search.reach, activity.shape[1])):
             total[:, lag:] += activity[:, :-lag]
-        out[:, start:stop] = np.where(np.isnan(piece), np.nan, total)
+        out[:, start:stop] = np.where(np.isnan(search.bridge(traces)[:, start:stop]), np.nan, total)
     return out
 
 
@@ -121,18 +126,11 @@ DETECTORS: dict[str, Callable[[np.ndarray, np.ndarray, Search], Peaks]] = {
 }
 
 
-def _bridged(traces: np.ndarray, bounds: np.ndarray, longest: int) -> np.ndarray:
-    """Fill short gaps, epoch by epoch."""
-    pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
-    return np.concatenate([fill_gaps(piece, longest) for piece in pieces], axis=1)
-
-
 def _events_of_block(
     traces: np.ndarray, measured: np.ndarray, noise: np.ndarray, detect: Callable[..., Peaks], search: Search
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Detect and measure the events of one block of neurons: how many each has, their columns, their flags."""
-    longest = round(BRIDGED_GAP * search.rate)
-    traces, measured = (_bridged(array, search.bounds, longest) for array in (traces, measured))
+    measured = search.bridge(measured)
     offsets, peaks = detect(traces, noise, search)
     tau = search.indicator.tau * search.rate
     columns, flags = measure_events(measured, resting_level(measured), tau, search.reach, search.bounds, offsets, peaks)

@@ -15,6 +15,7 @@ from calcium_engine.schema import CalciumError, latest_trace, record, sampling_r
 T = TypeVar("T")
 
 SLOW_SAMPLING = 10.0  # Hz; below it transients rise within a frame or two, and differences see them as noise
+DECIDEDLY_LESS = 0.85  # the mode's own scatter makes the estimate from below it vary by 5 %: always taking the smaller one would err low
 
 
 def difference_noise(traces: np.ndarray) -> np.ndarray:
@@ -49,9 +50,12 @@ def below_mode_noise(traces: np.ndarray) -> np.ndarray:
 
 
 def auto_noise(traces: np.ndarray, rate: float) -> np.ndarray:
-    """By differences; at low sampling rates the smaller of both, since each errs upwards there."""
+    """By differences; at low sampling rates from below the mode where that is decidedly less, since transients swell differences."""
     noise = difference_noise(traces)
-    return np.fmin(noise, below_mode_noise(traces)) if rate < SLOW_SAMPLING else noise
+    if rate >= SLOW_SAMPLING:
+        return noise
+    below = below_mode_noise(traces)
+    return np.where(below < DECIDEDLY_LESS * noise, below, noise)
 
 
 NOISES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -77,8 +81,8 @@ def estimate_noise(recording: xr.Dataset, *, method: str = "auto", trace: str | 
     Args:
         recording: with `dff`, or `detrended`.
         method: "difference": the median absolute second difference, divided by 0.6745 √6; "below_mode": the root mean square of
-            the samples below the mode; "auto" (default): by differences at 10 Hz and above, below that the smaller of both,
-            since transients as short as a frame swell the differences.
+            the samples below the mode; "auto" (default): by differences, but under 10 Hz from below the mode where that is
+            less than 85 % of it, since transients as short as a frame swell the differences.
         trace: the trace to look at; default: `detrended` where it exists, else `dff`. Never a denoised one.
 
     Returns:

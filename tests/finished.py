@@ -102,11 +102,11 @@ def _ensembles(recording, rng, onsets, happened, members, fs):
     null = np.array([1.0])
     for p in grid.mean(1):
         null = np.convolve(null, [1 - p, p])
-    threshold = int(np.flatnonzero(np.cumsum(null[::-1])[::-1] < 0.001)[0])
+    threshold = int((np.cumsum(null[::-1])[::-1] >= 0.001).sum())
     tail = np.cumsum(null[::-1])[::-1]
     effective = {"bin_s": 0.5, "bin_width_s": width / fs, "bin_frames": width}
-    ours = {"threshold": threshold, "alpha": 0.05, "attained_alpha": float(tail[threshold]), "n_tests": n_bins, "seed": 0}
-    ours |= {"expected_false_bins": float(tail[threshold]) * n_bins, "significance": "fdr", "shuffles": 0}
+    ours = {"threshold": threshold, "alpha": 0.05, "attained_alpha": float(null[threshold:].sum()), "n_tests": n_bins, "seed": 0}
+    ours |= {"expected_false_bins": float(null[threshold:].sum()) * n_bins, "significance": "fdr", "shuffles": 0}
     recording["coactivity"] = var("coactivity").wrap(counts, bins, **effective)
     recording["coactivity_expected"] = var("coactivity_expected").wrap(np.full(n_bins, grid.mean(1).sum()))
     recording["coactivity_pvalue"] = var("coactivity_pvalue").wrap(tail[counts])

@@ -7,6 +7,7 @@ import xarray as xr
 
 import calcium_engine
 from calcium_engine.accessor import METHODS, CalciumAccessor
+from calcium_engine.schema import MissingVariableError
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -36,5 +37,5 @@ def test_a_method_passes_its_recording_on():
 
 
 def test_a_step_called_too_early_says_what_is_missing():
-    with pytest.raises(calcium_engine.schema.MissingVariableError, match="estimate_baseline"):
-        xr.Dataset(coords={"neuron": [0], "frame": [0, 1], "sampling_rate": 1.0}).calcium.compute_dff()
+    with pytest.raises(MissingVariableError, match=r"detect_events\(\)"):
+        xr.Dataset(coords={"neuron": [0], "frame": [0, 1], "sampling_rate": 1.0}).calcium.compute_features()

@@ -27,7 +27,7 @@ RESULT = {"recording.zarr", "recipe.toml", "tables", "figures", "report.html"}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    recording = simulate_recording(n_neurons=12, n_frames=600, sampling_rate=RATE, n_ensembles=2, ensemble_rate=8.0, seed=2)
+    recording = simulate_recording(n_neurons=12, n_frames=600, sampling_rate=RATE, n_ensembles=2, ensemble_rate=6.0, seed=2)
     return io.save_recording(recording, tmp_path_factory.mktemp("given") / "given.zarr")
 
 
@@ -97,7 +97,7 @@ def test_overwrite_replaces_a_result_and_nothing_else(store, tmp_path, capsys):
 
 
 def test_traces_that_are_dff_already(store, tmp_path):
-    dff = simulate_recording(n_neurons=5, n_frames=400, sampling_rate=RATE, n_ensembles=0)["true_dff"].values
+    dff = simulate_recording(n_neurons=5, n_frames=600, sampling_rate=RATE, n_ensembles=0)["true_dff"].values
     np.save(tmp_path / "dff.npy", dff + np.random.default_rng(0).normal(0, 0.05, dff.shape).astype("float32"))
     out = tmp_path / "out"
     options = ["--sampling-rate", "8", "--input-is", "dff", "--indicator", "gcamp6f", "--no-figures"]

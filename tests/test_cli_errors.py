@@ -11,8 +11,7 @@ from calcium_engine import io
 from calcium_engine.cli import commands, main
 from calcium_engine.simulate import simulate_recording
 
-RNG = np.random.default_rng(0)
-TRACES = RNG.normal(100, 3, (3, 400)).astype("float32")
+TRACES = np.random.default_rng(0).normal(100, 3, (3, 800)).astype("float32")
 
 
 class _Hostile:
@@ -49,6 +48,10 @@ def _infinite():
     np.save("in.npy", rows)
 
 
+def _store():
+    io.save_recording(io.make_recording(TRACES, sampling_rate=8.0), "in.zarr")
+
+
 # What to put into the current folder, the arguments, and words of the answer.
 RATE = ["--sampling-rate", "10"]
 INPUT = {
@@ -62,7 +65,7 @@ INPUT = {
     "negative rate": (lambda: _csv("in.csv", TRACES), ["in.csv", "--sampling-rate", "-4.8"], ["-4.8"]),
     "rate is not a number": (lambda: _csv("in.csv", TRACES), ["in.csv", "--sampling-rate", "nan"], ["nan"]),
     "rate contradicts the file": (
-        lambda: _csv("in.csv", np.c_[np.arange(400) / 5, TRACES.T], header="time (s),a,b,c", comments=""),
+        lambda: _csv("in.csv", np.c_[np.arange(800) / 5, TRACES.T], header="time (s),a,b,c", comments=""),
         ["in.csv", *RATE],
         ["10", "5"],
     ),
@@ -71,12 +74,9 @@ INPUT = {
     "infinite values": (_infinite, ["in.npy", *RATE], ["infinite"]),
     "duplicate ids": (lambda: _text("in.csv", "id,1,2,3\na,1,2,3\na,4,5,6\n"), ["in.csv", *RATE], ["'a'"]),
     "pickle as npy": (lambda: _pickle("in.npy"), ["in.npy", *RATE], ["in.npy"]),
-    "pickle in suite2p": (_suite2p, ["plane0", *RATE], ["plane0"]),
-    "an option of another format": (
-        lambda: np.save("in.npy", TRACES),
-        ["in.npy", *RATE, "--orientation", "columns"],
-        ["orientation"],
-    ),
+    "pickle in suite2p": (_suite2p, ["plane0", *RATE], ["could run code"]),
+    "an option of another format": (_store, ["in.zarr", "--orientation", "columns"], ["in.zarr", "orientation"]),
+    "a rate that contradicts the store": (_store, ["in.zarr", *RATE], ["10", "8"]),
     "a store that is none": (lambda: os.mkdir("in.zarr"), ["in.zarr"], ["in.zarr"]),  # noqa: PTH102
 }
 
@@ -196,11 +196,9 @@ def test_what_goes_wrong_while_writing(error, code, words, capsys, monkeypatch):
         raise error
 
     monkeypatch.setattr("calcium_engine.cli.result.write_tables", fail)
-    command = ["demo", "--neurons", "3", "--frames", "300", "--out", "out"]
-    monkeypatch.setattr(
-        commands, "simulate_recording", lambda **_: simulate_recording(n_neurons=3, n_frames=300, sampling_rate=8.0)
-    )
-    _refused(command, words, capsys, code)
+    recording = simulate_recording(n_neurons=3, n_frames=600, sampling_rate=8.0)
+    monkeypatch.setattr(commands, "simulate_recording", lambda **_: recording)
+    _refused(["demo", "--out", "out"], words, capsys, code)
 
 
 def test_a_traceback_is_shown_to_those_who_ask(capsys, monkeypatch):
@@ -218,7 +216,7 @@ def test_simulate_needs_a_format_and_right_arguments(capsys):
 
 
 def test_a_failed_overwrite_keeps_the_old_result(capsys):
-    io.save_recording(simulate_recording(n_neurons=3, n_frames=300, sampling_rate=8.0), "in.zarr")
+    io.save_recording(simulate_recording(n_neurons=3, n_frames=600, sampling_rate=8.0), "in.zarr")
     assert main(["run", "in.zarr", "--out", "out", "--no-figures"]) == 0
     capsys.readouterr()
     _refused(["run", "in.zarr", "--out", "out", "--overwrite", "--set", "compute_coactivity.bin=-1"], ["bin"], capsys)

@@ -5,8 +5,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 HEAVY = ("scipy", "matplotlib", "pywt", "dask", "zarr", "rich", "pooch")
 
 
@@ -42,14 +40,13 @@ print(had, hasattr(xr.Dataset, "calcium"), [a == b for a, b in zip(before, state
     assert run.stderr == ""
 
 
-@pytest.mark.parametrize("attempts", [5])
-def test_import_takes_little_more_than_xarray_and_numba(attempts):
+def test_import_takes_little_more_than_xarray_and_numba():
     def seconds(modules):
         start = time.perf_counter()
         _python(f"import {modules}")
         return time.perf_counter() - start
 
     seconds("xarray, numba, calcium_engine")  # compile the bytecode
-    extra = [seconds("xarray, numba, calcium_engine") - seconds("xarray, numba") for _ in range(attempts)]
+    extra = [seconds("xarray, numba, calcium_engine") - seconds("xarray, numba") for _ in range(3)]
     # The bar is 0.15 s on an idle machine; a test shares its machine with others.
     assert statistics.median(extra) < 0.3

@@ -86,7 +86,7 @@ def test_peaks_agree_with_their_definition(array, high, separation, shortest, cu
     bounds = np.unique([0, min(cut, n), n])
     levels = [np.full(len(array), level) for level in (high, high - separation, separation)]
     offsets, peaks = kernels.find_peaks(array, *levels, shortest, bounds)
-    for i, trace in enumerate(array):
+    for i, trace in enumerate(array.astype(np.float64)):
         expected = reference.find_peaks(trace, high, high - separation, separation, shortest, bounds)
         assert peaks[offsets[i] : offsets[i + 1]].tolist() == expected
 

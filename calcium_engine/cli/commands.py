@@ -83,7 +83,7 @@ def info(arguments: Namespace) -> None:
         "cells": f"{int(recording['is_cell'].sum())} accepted" if "is_cell" in recording.coords else "",
         "variables": ", ".join(map(str, recording.data_vars)),
         "recipe": recording.attrs.get("recipe_name", ""),
-        "found": summary(recording).partition(": ")[2],
+        "found": summary(recording).partition(": ")[2] if "event" in recording.dims else "",
         "history": str(recording.attrs.get("history", "")),
     }
     for key, text in lines.items():
@@ -139,14 +139,12 @@ def _analyse(
 def _read(arguments: Namespace) -> xr.Dataset:
     """Read the input as the arguments say; the folder of an earlier run stands for its recording."""
     path: Path = arguments.input
-    given = {
-        "sampling_rate": arguments.sampling_rate,
-        "orientation": arguments.orientation,
-        "variable": arguments.input_is,
-    }
-    options = {key: value for key, value in given.items() if value is not None}
-    recording: xr.Dataset = read(path / STORE if (path / STORE).is_dir() else path, **options)
-    return recording
+    return read(
+        path / STORE if (path / STORE).is_dir() else path,
+        sampling_rate=arguments.sampling_rate,
+        orientation=arguments.orientation,
+        variable=arguments.input_is,
+    )
 
 
 def _size(recording: xr.Dataset) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -83,6 +84,35 @@ def make_recording(
 def label_neurons(recording: xr.Dataset, labels: Mapping[str, Any]) -> xr.Dataset:
     """Add coordinates along `neuron` (x, y, is_cell, cell_probability) with their units and names."""
     return recording.assign_coords({name: ("neuron", values, COORDINATES[name]) for name, values in labels.items()})
+
+
+def agreed_rate(given: Any, found: float, where: str) -> float:
+    """Return the given sampling rate, or the one found where none is given; refuse two that contradict each other."""
+    if given is None:
+        return _as_rate(found)
+    rate = _as_rate(given)
+    if abs(rate / _as_rate(found) - 1) > RATE_TOLERANCE:
+        raise CalciumError(
+            f"the sampling rate was given as {rate:g} Hz, but {where} says {found:.5g} Hz; leave it out to use that"
+        )
+    return rate
+
+
+def check_orientation(orientation: str | None) -> None:
+    """Refuse anything but "rows", "columns" or None."""
+    if orientation not in (None, "rows", "columns"):
+        raise CalciumError(f"orientation is 'rows' or 'columns' (where the neurons are), not {orientation!r}")
+
+
+def warn_if_transposed(name: str, n_rows: int, n_columns: int) -> None:
+    """Warn where rows, taken for neurons, outnumber columns: recordings have more frames than neurons."""
+    if n_rows > n_columns:
+        warnings.warn(
+            f"{name} has {n_rows} rows and {n_columns} columns, and rows are taken for neurons; "
+            "give orientation='columns' if neurons are in columns, or orientation='rows' to confirm",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _declared(variable: str) -> Any:
@@ -199,14 +229,7 @@ def _rate_and_epochs(seconds: np.ndarray, sampling_rate: Any) -> tuple[float, np
     median = float(np.median(steps))
     mean = float(np.mean(steps[steps <= 1.500001 * median]))
     rate = float(f"{1 / mean:.9g}")  # time stamps carry no more digits; 10 Hz should read 10
-    if sampling_rate is not None:
-        asked = _as_rate(sampling_rate)
-        if abs(asked / rate - 1) > RATE_TOLERANCE:
-            raise CalciumError(
-                f"the sampling rate was given as {asked:g} Hz, but the time stamps say {rate:.4g} Hz; "
-                "leave it out, or correct the times (in seconds)"
-            )
-        rate = asked
+    rate = agreed_rate(sampling_rate, rate, "the time stamps")
     starts = np.flatnonzero(steps > median + EPOCH_GAP_S) + 1
     if starts.size == 0:
         return rate, None

@@ -37,7 +37,7 @@ def _row_peaks(x, high, low, separation, shortest, bounds, fill, out):
                         top = t
                     elif x[t] < x[top] - separation:
                         if x[top] > high:
-                            if fill:
+                            if fill and count < out.shape[0]:
                                 out[count] = top
                             count += 1
                         bottom = t
@@ -49,7 +49,7 @@ def _row_peaks(x, high, low, separation, shortest, bounds, fill, out):
                     rising = True
                 t += 1
             if rising and x[top] > high:
-                if fill:
+                if fill and count < out.shape[0]:  # a run that proves too short may hold more than there is room for
                     out[count] = top
                 count += 1
             if t - begin < shortest:

@@ -198,7 +198,7 @@ def thinned(time: np.ndarray, values: np.ndarray, bounds: np.ndarray, points: in
 
     >>> t, y = thinned(np.arange(6.0), np.array([0.0, 9, 0, 0, -9, 0]), np.array([0, 6]), points=2)
     >>> y.tolist()
-    [0.0, 9.0, -9.0, 0.0]
+    [0.0, 9.0, -9.0, 0.0, nan]
     """
     times: list[np.ndarray] = []
     lines: list[np.ndarray] = []

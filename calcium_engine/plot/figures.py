@@ -71,7 +71,7 @@ def render_figures(recording: xr.Dataset, names: Iterable[str] | None = None, *,
             figure = np.ravel(np.asarray(made, dtype=object))[0].figure
             page = io.BytesIO()
             figure.savefig(
-                page, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs={"compress_level": 4}
+                page, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs={"compress_level": 2}
             )
             drawn[name] = page.getvalue()
     return drawn

@@ -23,7 +23,7 @@ def recording_facts(recording: xr.Dataset) -> list[tuple[str, str]]:
         ("recorded time", f"{number(frames / rate)} s ({frames / rate / 60:.1f} min)"),
         ("epochs", _epochs(recording, bounds)),
         ("missing samples", _missing(recording)),
-        ("indicator", str(_indicator(recording) or "not recorded")),
+        ("indicator", _indicator_said(recording)),
     ]
     if "is_cell" in recording.coords:
         rows.insert(2, ("accepted as cells", f"{int(recording['is_cell'].sum()):,}"))
@@ -43,13 +43,20 @@ def _missing(recording: xr.Dataset) -> str:
         if name in recording.variables:
             share = recording[name].isnull().mean("frame").values
             incomplete = int((share > 0).sum())
-            return f"{100 * share.mean():.2g} % (in {several(incomplete, 'neuron')})" if incomplete else "none"
+            return f"{number(100 * share.mean())} % (in {several(incomplete, 'neuron')})" if incomplete else "none"
     return "unknown (no trace is kept)"
 
 
 def _indicator(recording: xr.Dataset) -> str | None:
     found = recording["event_fwhm"].attrs.get("indicator") if has(recording, "event_fwhm") else None
     return found or recording.attrs.get("indicator")
+
+
+def _indicator_said(recording: xr.Dataset) -> str:
+    own, used = recording.attrs.get("indicator"), _indicator(recording)
+    if own or not used:
+        return str(own or "not recorded")
+    return f"not recorded; events were sought as those of {used}"
 
 
 def about_traces(recording: xr.Dataset) -> list[str]:
@@ -92,7 +99,8 @@ def about_events(recording: xr.Dataset) -> list[str]:
     if count == 0:
         return [f"No events: no transient of any of the {several(neurons, 'neuron')} was found{how}. Every rate is 0."]
     active = len(np.unique(recording["event_neuron"].values))
-    said = [f"{several(count, 'event')} in {active:,} of {several(neurons, 'neuron')}{how}; {neurons - active:,} had none."]
+    without = f"; {neurons - active:,} had none" if neurons > active else ""
+    said = [f"{several(count, 'event')} in {active:,} of {several(neurons, 'neuron')}{how}{without}."]
     if has(recording, "event_rate"):
         said.append(f"Median event rate of a neuron: {spread(recording['event_rate'].values, 'per minute')}.")
     return said + _about_flags(recording)
@@ -110,7 +118,9 @@ def _about_flags(recording: xr.Dataset) -> list[str]:
     }
     counts = {name: int((flags & bit > 0).sum()) for name, bit in EVENT_FLAGS.items()}
     parts = [
-        f"{100 * counts[name] / flags.size:.2g} % {meaning[name]} ({name}, {counts[name]:,})" for name in counts if counts[name]
+        f"{number(100 * counts[name] / flags.size)} % {meaning[name]} ({name}, {counts[name]:,})"
+        for name in counts
+        if counts[name]
     ]
     return [f"Of the events, {'; '.join(parts)}. They are flagged, not dropped."] if parts else ["No event is flagged."]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import tomllib
 from importlib import metadata
 from typing import Any
@@ -40,7 +41,7 @@ def steps_table(recording: xr.Dataset) -> Table:
 def _from_history(recording: xr.Dataset) -> list[tuple[str, str]]:
     lines = str(recording.attrs.get("history", "")).splitlines()
     found = [line.partition("(") for line in lines if line.strip()]
-    return [(name.strip(), rest.strip().removesuffix(")")) for name, _, rest in found]
+    return [(name.strip(), _shorter(rest.strip().removesuffix(")"))) for name, _, rest in found]
 
 
 def _from_recipe(recording: xr.Dataset) -> list[tuple[str, str]]:
@@ -54,7 +55,12 @@ def _from_recipe(recording: xr.Dataset) -> list[tuple[str, str]]:
 
 
 def _parameters(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in values.items())
+    return _shorter(", ".join(f"{key}={value!r}" for key, value in values.items()))
+
+
+def _shorter(parameters: str) -> str:
+    """Round numbers of many digits: the exact ones are in the recording."""
+    return re.sub(r"\d+\.\d{6,}(e[+-]\d+)?", lambda match: f"{float(match[0]):.4g}", parameters)
 
 
 def ensembles_table(recording: xr.Dataset) -> Table | None:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float) -> str:
     """Return a number as a reader writes it.
 
     >>> number(12345.0), number(0.04166), number(3.2e-7), number(float("nan"))
@@ -17,7 +17,7 @@ def number(value: float, digits: int = 3) -> str:
     """
     if not np.isfinite(value):
         return "unknown"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def several(count: int, one: str, many: str | None = None) -> str:

@@ -13,7 +13,8 @@ from calcium_engine.io.atomic import replacing
 from calcium_engine.plot import FIGURES, render_figures
 from calcium_engine.report import facts, page, population, tables
 from calcium_engine.report.words import several
-from calcium_engine.schema import CalciumError, sampling_rate
+from calcium_engine.schema import CalciumError, MissingVariableError, sampling_rate
+from calcium_engine.score import describe_recovery, score_recovery
 
 
 class _Section(NamedTuple):
@@ -125,6 +126,8 @@ def _html(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | Non
     ]
     sections.append(("steps", "What was done", page.table(*tables.steps_table(recording))))
     sections += [(one.anchor, one.title, _section(one, recording, drawn)) for one in _SECTIONS]
+    if "true_member" in recording.variables:
+        sections.append(("truth", "What was planted, and what came back", page.sentences(_recovery(recording))))
     sections.append(("caveats", "What these results do not say", page.sentences(population.caveats(recording))))
     sections.append(("software", "Software and settings", _software(recording, date)))
     return page.page(f"Calcium imaging report: {source}" if source else "Calcium imaging report", under, sections)
@@ -149,6 +152,14 @@ def _summary(recording: xr.Dataset) -> str:
     coactivity = [line for line in population.about_coactivity(recording) if "nsemble event" in line or "not computed" in line]
     warned = [line for line in ensembles if line.startswith("Unstable")]
     return page.sentences([*events[:2], *coactivity[:1], ensembles[0], *warned])
+
+
+def _recovery(recording: xr.Dataset) -> list[str]:
+    """Return how much of a simulation's truth came back, as far as it was analysed."""
+    try:
+        return [f"{line[:1].upper()}{line[1:]}." for line in describe_recovery(score_recovery(recording)).splitlines()]
+    except MissingVariableError as error:
+        return [f"Not scored: {error}."]
 
 
 def _section(section: _Section, recording: xr.Dataset, drawn: Mapping[str, bytes]) -> str:

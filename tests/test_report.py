@@ -1,0 +1,263 @@
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from finished import finished_recording
+
+from calcium_engine.plot import write_figures
+from calcium_engine.report import facts, population, tables, words, write_report
+from calcium_engine.schema import CalciumError
+
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what a page holds, and checks that every element that opens is closed in turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return finished_recording(gap=True).assign_attrs(
+        history="make_recording(sampling_rate=5.0)\ncompute_dff()", recipe="[[step]]"
+    )
+
+
+def report_of(recording, path, **options):
+    options.setdefault("figures", {})
+    return write_report(recording, path / "report.html", **options).read_text(encoding="utf-8")
+
+
+def without_ensemble_events(recording):
+    empty = recording.isel(ensemble_event=slice(0, 0), ensemble_event_other=slice(0, 0), ensemble=slice(0, 0))
+    return empty.assign(is_coactive=(recording["is_coactive"] & False).assign_attrs(recording["is_coactive"].attrs))
+
+
+def test_the_report_is_one_valid_page_without_network_or_scripts(recording, tmp_path):
+    text = write_report(recording, tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert ("html", {"lang": "en"}) in page.attributes
+    assert "script" not in page.tags and "link" not in page.tags
+    assert not re.search(r"(https?:)?//[a-z]", re.sub(r"base64,[A-Za-z0-9+/=]*", "", text))
+    images = [attrs for tag, attrs in page.attributes if tag == "img"]
+    assert len(images) == 11
+    assert all(one["alt"] and one["src"].startswith("data:image/png;base64,") for one in images)
+    anchors = {attrs["id"] for tag, attrs in page.attributes if tag == "section"}
+    assert {attrs["href"].removeprefix("#") for tag, attrs in page.attributes if tag == "a"} == anchors
+
+
+def test_numbers_in_the_text_are_those_of_the_recording(recording, tmp_path):
+    text = Page(report_of(recording, tmp_path)).text
+    rules = recording["is_coactive"].attrs
+    for said in (
+        f"{recording.sizes['event']:,} events in",
+        f"significant from {rules['threshold']} coactive neurons",
+        f"{words.number(rules['attained_alpha'])} (attained α)",
+        f"{int(recording['is_coactive'].sum())} did",
+        f"{recording.sizes['ensemble_event']} ensemble events",
+        "2 ensembles:",
+        "1,200",
+        "5 Hz",
+        "2 (gaps of 40.2 s",
+        "GCaMP6s",
+        f"Median event rate of a neuron: {words.number(float(np.median(recording['event_rate'])))} per minute",
+    ):
+        assert said in text, said
+
+
+def test_the_table_of_ensembles_says_who_and_when(recording):
+    _, rows = tables.ensembles_table(recording)
+    assert [row[0] for row in rows] == ["1", "2"]
+    mine = recording["ensemble_event_time"].values[recording["ensemble_event_label"].values == 1]
+    assert rows[0][1] == str(len(mine))
+    assert (rows[0][3], rows[0][4]) == (f"{mine.min():,.1f}", f"{mine.max():,.1f}")
+    core = recording["neuron"].values[recording["is_core"].values[0]]
+    assert rows[0][-1].endswith(": " + ", ".join(map(str, core)))
+    assert "unstable" in rows[1][6] and "unstable" not in rows[0][6]
+
+
+def test_user_text_is_escaped_everywhere(tmp_path):
+    bad = "<script>alert('&\"')</script>"
+    recording = finished_recording(strings=True)
+    recording = recording.assign_coords(neuron=[f"{bad}{i}" for i in range(recording.sizes["neuron"])])
+    recording["f0_floored"] = ~recording["f0_floored"]
+    recording = recording.assign_attrs(source=bad, history=f"read({bad})", recipe=f"# {bad}", recipe_name=bad)
+    recording["baseline"].attrs["method"] = bad
+    text = report_of(recording, tmp_path)
+    assert "script" not in Page(text).tags
+    assert "<script" not in text and "&lt;script&gt;" in text
+
+
+def test_an_existing_report_is_kept_unless_asked(recording, tmp_path):
+    target = tmp_path / "report.html"
+    target.write_text("mine")
+    with pytest.raises(FileExistsError):
+        write_report(recording, target, figures={})
+    assert target.read_text() == "mine"
+    write_report(recording, target, figures={}, overwrite=True)
+    assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_nothing_is_written_where_the_report_fails(recording, tmp_path):
+    with pytest.raises(CalciumError, match="no folder of figures"):
+        write_report(recording, tmp_path / "report.html", figures=tmp_path / "absent")
+    with pytest.raises(CalciumError, match="make_recording"):
+        write_report(recording["dff"], tmp_path / "report.html")
+    with pytest.raises(FileNotFoundError):
+        write_report(recording, tmp_path / "absent" / "report.html", figures={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_come_from_a_folder_or_a_mapping(recording, tmp_path):
+    page = Page(report_of(recording, tmp_path, figures={"06_null": PIXEL}))
+    assert page.tags.count("img") == 1
+    folder = tmp_path / "figures"
+    write_figures(recording[["fluorescence", "baseline"]], folder, dpi=40)
+    page = Page(report_of(recording, tmp_path, figures=folder, overwrite=True))
+    (image,) = [attrs for tag, attrs in page.attributes if tag == "img"]
+    assert base64.b64decode(image["src"].partition(",")[2]) == (folder / "01_stages.png").read_bytes()
+
+
+@pytest.mark.parametrize("variant", ["raw", "dff", "silent", "quiet", "loose", "alone", "blank"])
+def test_a_recording_with_nothing_to_report_says_so(variant, recording, tmp_path):
+    none = slice(0, 0)
+    raw = recording[["fluorescence"]]
+    cases = {
+        "raw": (raw, "Events were not sought"),
+        "dff": (recording[["dff"]], "The input was ΔF/F already"),
+        "silent": (without_ensemble_events(recording).isel(event=none), "No events: no transient of any of the 12 neurons"),
+        "quiet": (
+            without_ensemble_events(recording),
+            "No ensemble events: no bin had more coactive neurons than chance explains",
+        ),
+        "loose": (recording.isel(ensemble=none), "No ensembles: among"),
+        "alone": (finished_recording(neurons=1, ensembles=0), "No ensembles: there are no ensemble events to group."),
+        "blank": (raw * np.nan, "100 % (in 12 neurons)"),
+    }
+    given, said = cases[variant]
+    assert said in Page(report_of(given.assign_attrs(recording.attrs), tmp_path)).text
+
+
+def test_significant_bins_with_too_few_neurons_are_told_from_none(recording):
+    few = recording.isel(ensemble_event=slice(0, 0))
+    assert "in no stretch of significant bins did enough neurons take part" in " ".join(population.about_coactivity(few))
+
+
+def test_flagged_neurons_are_named(recording):
+    said = " ".join(facts.about_traces(recording))
+    assert "F0 is large enough" in said
+    assert "In 1 neuron transients leave too little baseline" in said and "(saturated_activity): 2." in said
+
+
+def test_flagged_events_are_counted(recording):
+    flags = np.zeros(recording.sizes["event"], dtype=np.uint8)
+    flags[:3] = 1 | 2
+    said = " ".join(facts.about_events(recording.assign(event_flags=("event", flags))))
+    assert "(compound, 3)" in said and "(long, 3)" in said and "the 5 s that one transient of GCaMP6s" in said
+    flags[:] = 0
+    assert "No event is flagged." in facts.about_events(recording.assign(event_flags=("event", flags)))
+
+
+def test_bins_of_another_width_than_asked_are_owned_up_to(recording):
+    told = "Bins hold whole frames"
+    assert told in " ".join(population.caveats(recording))  # 0.5 s at 5 Hz: two frames of 0.4 s
+    exact = recording.assign(coactivity=recording["coactivity"].assign_attrs(bin_s=0.4))
+    assert told not in " ".join(population.caveats(exact))
+
+
+def test_stability_that_could_not_be_measured_is_said_to_be_unknown(recording):
+    unknown = recording.assign(ensemble_stability=recording["ensemble_stability"] * np.nan)
+    assert "The stability of 2 ensembles could not be measured" in " ".join(population.about_ensembles(unknown))
+    assert tables.ensembles_table(unknown)[1][0][6] == "–"
+
+
+def test_steps_come_from_the_history_else_the_recipe_else_the_variables(recording):
+    steps = [row[:2] for row in tables.steps_table(recording)[1]]
+    assert steps == [["make_recording", "sampling_rate=5.0"], ["compute_dff", "–"]]
+    recipe = recording.assign_attrs(history="", recipe='[[step]]\nuse = "denoise"\nwhen = "dff"\nlevels = 3\n')
+    assert tables.steps_table(recipe)[1] == [["denoise", "levels=3", "denoised"]]
+    bare = recording.assign_attrs(history="", recipe="no [ toml")
+    assert ["estimate_baseline", "method='masked', window_s=60.0", "baseline, saturated_activity"] in tables.steps_table(bare)[1]
+
+
+def test_parameters_of_many_digits_are_rounded(recording):
+    long = recording.assign_attrs(history="f(width=0.4166666666666667, alpha=0.05, p=5.870709402967e-06, n=1234567)")
+    assert tables.steps_table(long)[1][0][1] == "width=0.4167, alpha=0.05, p=5.871e-06, n=1234567"
+
+
+def test_versions_seeds_and_recipe_are_given(recording):
+    rows = dict(tables.software_table(recording.assign_attrs(recipe_name="calibrated"), "today")[1])
+    assert {"calcium_engine", "Python", "numpy", "numba"} <= set(rows)
+    assert (rows["recipe"], rows["report written"], rows["seed of find_ensembles"]) == ("calibrated", "today", "0")
+
+
+def test_a_simulation_is_compared_with_its_truth(tmp_path):
+    from calcium_engine.simulate import simulate_recording
+
+    simulated = simulate_recording(n_neurons=8, n_frames=400, n_ensembles=1, ensemble_size=4)
+    assert "Not scored" in Page(report_of(simulated, tmp_path)).text
+
+
+def test_an_indicator_that_was_assumed_is_told_from_one_that_is_known(recording):
+    assert dict(facts.recording_facts(recording))["indicator"] == "GCaMP6s"
+    unknown = recording.copy()
+    del unknown.attrs["indicator"]
+    assert dict(facts.recording_facts(unknown))["indicator"] == "not recorded; events were sought as those of GCaMP6s"
+
+
+def test_cells_that_were_rejected_are_counted(recording):
+    judged = recording.assign_coords(is_cell=("neuron", np.arange(12) < 5))
+    assert dict(facts.recording_facts(judged))["accepted as cells"] == "5"
+
+
+def test_missing_samples_are_counted():
+    recording = finished_recording(neurons=4, ensembles=0)
+    recording["fluorescence"][0, :120] = np.nan
+    assert dict(facts.recording_facts(recording))["missing samples"] == "2.5 % (in 1 neuron)"
+
+
+@pytest.mark.parametrize("recipe", ["calibrated", "classical"])
+def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
+    from calcium_engine.plot import FIGURES
+    from calcium_engine.recipe import analyze
+    from calcium_engine.simulate import simulate_recording
+
+    planted = simulate_recording(
+        n_neurons=24, n_frames=2400, sampling_rate=10.0, n_ensembles=2, ensemble_size=8, ensemble_rate=3.0
+    )
+    done = analyze(planted, recipe)
+    folder = tmp_path / "figures"
+    assert [path.stem for path in write_figures(done, folder, dpi=40)] == [name for name in FIGURES if name != "11_positions"]
+    page = Page(report_of(done, tmp_path, figures=folder))
+    assert f"{done.sizes['event']:,} events in" in page.text
+    assert "What was planted, and what came back" in page.text and "Best Match" in page.text
+    assert recipe in page.text
+    steps = [row[0] for row in tables.steps_table(done)[1]]
+    assert steps[-3:] == ["compute_coactivity", "find_ensemble_events", "find_ensembles"]
