@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,7 @@ import xarray as xr
 from calcium_engine.blocks import along_frame, over_frame, window_of
 from calcium_engine.kernels import fill_gaps, masked_baseline, rolling_quantile, row_quantile
 from calcium_engine.noise import auto_noise, choose, difference_noise
-from calcium_engine.schema import CalciumError, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import Attr, CalciumError, latest_trace, record, sampling_rate, var
 
 NORMAL_QUANTILE_10 = -1.2815515655446004  # where the 10 % quantile of unit normal noise lies
 
@@ -82,7 +82,9 @@ def _checked(quantile: float) -> float:
     return quantile
 
 
-def _level(recording: xr.Dataset, array: xr.DataArray, method: str, window: float, quantile: float) -> tuple[xr.DataArray, xr.DataArray]:
+def _level(
+    recording: xr.Dataset, array: xr.DataArray, method: str, window: float, quantile: float
+) -> tuple[xr.DataArray, xr.DataArray]:
     """Slow level of a trace, epoch by epoch, and which neurons were too active to see it."""
     function = choose(LEVELS, method, "background method")
     quantile = _checked(quantile)
@@ -98,7 +100,9 @@ def _global_level(array: xr.DataArray, quantile: float) -> tuple[xr.DataArray, x
     return level.broadcast_like(array), xr.zeros_like(level, dtype=bool)
 
 
-def estimate_baseline(recording: xr.Dataset, *, method: str = "masked", window: float = 60.0, quantile: float = 0.08) -> xr.Dataset:
+def estimate_baseline(
+    recording: xr.Dataset, *, method: str = "masked", window: float = 60.0, quantile: float = 0.08
+) -> xr.Dataset:
     """Baseline fluorescence F0 of each neuron: what it would show without transients.
 
     Args:
@@ -127,7 +131,7 @@ def estimate_baseline(recording: xr.Dataset, *, method: str = "masked", window: 
         level, saturated = _global_level(array, _checked(quantile))
     else:
         level, saturated = _level(recording, array, method, window, quantile)
-    parameters = {
+    parameters: dict[str, Attr | None] = {
         "method": method,
         "trace": name,
         "window_s": None if method == "global_quantile" else float(window),
@@ -165,12 +169,18 @@ def compute_dff(recording: xr.Dataset) -> xr.Dataset:
     dff = (array - baseline) / np.maximum(baseline, floor)
     floored = (baseline < floor).any("frame")
     return record(
-        recording.assign(dff=var("dff").wrap(dff, trace=name), f0_floored=var("f0_floored").wrap(floored)), "compute_dff", trace=name
+        recording.assign(dff=var("dff").wrap(dff, trace=name), f0_floored=var("f0_floored").wrap(floored)),
+        "compute_dff",
+        trace=name,
     )
 
 
 def subtract_background(
-    recording: xr.Dataset, *, method: str = "rolling_quantile", window: float = 30.0, quantile: float = 0.08
+    recording: xr.Dataset,
+    *,
+    method: Literal["rolling_quantile", "masked"] = "rolling_quantile",
+    window: float = 30.0,
+    quantile: float = 0.08,
 ) -> xr.Dataset:
     """Remove what is slower than transients from ΔF/F: drifts of the optics, over 20 s and more.
 
@@ -192,7 +202,11 @@ def subtract_background(
     """
     dff = var("dff").check(recording)
     level, _ = _level(recording, dff, method, window, quantile)
-    parameters = {"method": method, "window_s": float(window), "quantile": None if method == "masked" else float(quantile)}
+    parameters: dict[str, Attr | None] = {
+        "method": method,
+        "window_s": float(window),
+        "quantile": None if method == "masked" else float(quantile),
+    }
     return record(
         recording.assign(
             background=var("background").wrap(level, **parameters), detrended=var("detrended").wrap(dff - level, **parameters)

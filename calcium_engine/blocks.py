@@ -7,6 +7,7 @@ on the other rows of its block, so any chunking over neurons gives the identical
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def _whole_traces(array: xr.DataArray) -> None:
     chunks = dict(zip(array.dims, array.chunks or (), strict=False))
     if len(chunks.get("frame", (0,))) > 1:
         raise CalciumError(
-            f"'{array.name}' is chunked along 'frame' into {len(chunks['frame'])} pieces, but this step needs whole traces; rechunk with .chunk(frame=-1)"
+            f"'{array.name}' is chunked along 'frame' into {len(chunks['frame'])} pieces, but this step needs whole traces; "
+            "rechunk with .chunk(frame=-1)"
         )
 
 
@@ -49,10 +51,7 @@ def _by_epoch(function: Rows, bounds: np.ndarray, n_traces: int) -> Rows:
         rest = [np.ascontiguousarray(a) for a in arguments[n_traces:]]
         if len(bounds) == 2:
             return function(*traces, *rest)
-        parts = [
-            function(*(np.ascontiguousarray(t[:, start:stop]) for t in traces), *rest)
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        parts = [function(*(np.ascontiguousarray(t[:, start:stop]) for t in traces), *rest) for start, stop in pairwise(bounds)]
         if isinstance(parts[0], tuple):
             return np.concatenate([part[0] for part in parts], axis=-1), np.any([part[1] for part in parts], axis=0)
         return np.concatenate(parts, axis=-1)
@@ -117,13 +116,14 @@ def gather(function: Rows, *traces: xr.DataArray, per_neuron: Sequence[xr.DataAr
 
     if not any(array.chunks for array in arrays):
         return [run(*arrays)]
-    import dask
+    from dask.base import compute
+    from dask.delayed import delayed
 
     sizes = next(array.chunksizes["neuron"] for array in traces if array.chunks)
     edges = np.concatenate([[0], np.cumsum(sizes)])
-    pieces = [slice(int(start), int(stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
-    tasks = [dask.delayed(run)(*(array.isel(neuron=piece) for array in arrays)) for piece in pieces]
-    return list(dask.compute(*tasks))
+    pieces = [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+    tasks = [delayed(run)(*(array.isel(neuron=piece) for array in arrays)) for piece in pieces]
+    return list(compute(*tasks))  # type: ignore[no-untyped-call]
 
 
 def mark_rows(like: xr.DataArray, edges: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> xr.DataArray:
@@ -137,7 +137,7 @@ def mark_rows(like: xr.DataArray, edges: np.ndarray, starts: np.ndarray, stops: 
         return marked
 
     first, last = (xr.DataArray(part, dims="neuron", coords={"neuron": like["neuron"]}) for part in (edges[:-1], edges[1:]))
-    return xr.apply_ufunc(
+    marked: xr.DataArray = xr.apply_ufunc(
         run,
         like,
         first,
@@ -148,3 +148,4 @@ def mark_rows(like: xr.DataArray, edges: np.ndarray, starts: np.ndarray, stops: 
         output_dtypes=[bool],
         dask_gufunc_kwargs={"output_sizes": {"frame": like.sizes["frame"]}},
     )
+    return marked

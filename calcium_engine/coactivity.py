@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
 from calcium_engine.events import event_rows
 from calcium_engine.kernels import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
-from calcium_engine.schema import CalciumError, epoch_bounds, record, sampling_rate, var
+from calcium_engine.schema import EVENT_FLAGS, Attr, CalciumError, epoch_bounds, record, sampling_rate, var
 
 DEFAULT_ALPHA = {"fdr": 0.05, "percentile": 0.01}
 
@@ -17,15 +19,14 @@ DEFAULT_ALPHA = {"fdr": 0.05, "percentile": 0.01}
 def bin_starts(recording: xr.Dataset, width: int) -> np.ndarray:
     """First frame of each bin of `width` frames; bins begin anew with each epoch, and what is left over at its end is in none."""
     bounds = epoch_bounds(recording)
-    return np.concatenate(
-        [np.arange(start, stop - width + 1, width) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
-    ).astype(np.int64)
+    return np.concatenate([np.arange(start, stop - width + 1, width) for start, stop in pairwise(bounds)]).astype(np.int64)
 
 
 def active_bins(recording: xr.Dataset, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Neuron (row) and bin of every event onset, each pair once, ordered by neuron and bin.
 
-    An onset between two frames belongs to the nearer one.
+    An onset between two frames belongs to the nearer one. An event under way when its epoch begins has no onset to count: all
+    such events would coincide.
     """
     n_frames = recording.sizes["frame"]
     starts = bin_starts(recording, width)
@@ -33,13 +34,14 @@ def active_bins(recording: xr.Dataset, width: int) -> tuple[np.ndarray, np.ndarr
     for k in range(width):
         bin_of_frame[starts + k] = np.arange(len(starts))
     onset = np.interp(var("event_onset").check(recording).values, recording["time"].values, np.arange(n_frames))
+    under_way = np.isin(onset, epoch_bounds(recording)) & ((var("event_flags").check(recording).values & EVENT_FLAGS["edge"]) > 0)
     bins = bin_of_frame[np.floor(onset + 0.5).astype(np.int64)]
     rows = event_rows(recording)
-    pairs = np.unique(np.stack([rows, bins], axis=1)[bins >= 0], axis=0)
+    pairs = np.unique(np.stack([rows, bins], axis=1)[(bins >= 0) & ~under_way], axis=0)
     return pairs[:, 0], pairs[:, 1]
 
 
-def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset:
+def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset:  # noqa: A002  (the field's word for it)
     """Count the neurons that start an event in each time bin; a neuron counts once a bin, at its onset.
 
     Args:
@@ -74,9 +76,11 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
         )
     _, bins = active_bins(recording, width)
     time = recording["time"].values
-    parameters = {"bin_s": float(bin), "bin_width_s": effective, "bin_frames": width}
+    parameters: dict[str, Attr | None] = {"bin_s": float(bin), "bin_width_s": effective, "bin_frames": width}
     counts = np.bincount(bins, minlength=len(starts)).astype(np.int32)
-    centre = xr.DataArray((time[starts] + time[starts + width - 1]) / 2, dims="bin", attrs={"units": "s", "long_name": "centre of the bin"})
+    centre = xr.DataArray(
+        (time[starts] + time[starts + width - 1]) / 2, dims="bin", attrs={"units": "s", "long_name": "centre of the bin"}
+    )
     stale = [name for name in recording.variables if "bin" in recording[name].dims]
     result = recording.drop_vars(stale).assign(coactivity=var("coactivity").wrap(counts, **parameters))
     return record(result.assign_coords(bin=np.arange(len(starts)), bin_time=centre), "compute_coactivity", **parameters)
@@ -102,7 +106,7 @@ def _null(recording: xr.Dataset, width: int, shuffles: int, seed: int) -> tuple[
 
 
 def _threshold(counts: np.ndarray, law: np.ndarray, pvalues: np.ndarray, significance: str, alpha: float) -> int:
-    """The smallest significant count. The law is the same in every bin, so that each rule comes down to one."""
+    """Return the smallest significant count. The law is the same in every bin, so that each rule comes down to one."""
     if significance == "percentile":
         percentile = int(np.searchsorted(np.cumsum(law), 1.0 - alpha))
         return percentile + 1
@@ -119,7 +123,7 @@ def _threshold(counts: np.ndarray, law: np.ndarray, pvalues: np.ndarray, signifi
 def find_ensemble_events(
     recording: xr.Dataset,
     *,
-    significance: str = "fdr",
+    significance: Literal["fdr", "percentile"] = "fdr",
     alpha: float | None = None,
     shuffles: int = 0,
     seed: int = 0,
@@ -162,7 +166,7 @@ def find_ensemble_events(
     law, pvalues = _null(recording, width, shuffles, seed)
     threshold = _threshold(counts, law, pvalues, significance, alpha)
     attained = float(law[threshold:][::-1].sum())
-    parameters = {
+    parameters: dict[str, Attr | None] = {
         "null": "circular",
         "significance": significance,
         "alpha": alpha,

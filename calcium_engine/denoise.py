@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,7 @@ import xarray as xr
 from calcium_engine.blocks import along_frame
 from calcium_engine.kernels import fill_gaps, stationary_shrink
 from calcium_engine.noise import choose
-from calcium_engine.schema import CalciumError, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import Attr, CalciumError, latest_trace, record, sampling_rate, var
 
 
 def default_levels(rate: float) -> int:
@@ -52,8 +52,8 @@ WAVELETS = {"swt": "db2", "dwt": "sym4"}
 def denoise(
     recording: xr.Dataset,
     *,
-    method: str = "swt",
-    shrink: str = "bayes",
+    method: Literal["swt", "dwt"] = "swt",
+    shrink: Literal["bayes", "visu"] = "bayes",
     wavelet: str | None = None,
     levels: int | None = None,
     trace: str | None = None,
@@ -88,7 +88,9 @@ def denoise(
     array, noise = var(name).check(recording), var("noise").check(recording)
     depth = default_levels(sampling_rate(recording)) if levels is None else levels
     if not 1 <= depth <= 12:
-        raise CalciumError(f"levels is {depth}, but must be from 1 to 12; the default here is {default_levels(sampling_rate(recording))}")
+        raise CalciumError(
+            f"levels is {depth}, but must be from 1 to 12; the default here is {default_levels(sampling_rate(recording))}"
+        )
 
     def clean(traces: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         # where a trace has too few samples to know its noise, nothing is taken for noise
@@ -96,5 +98,11 @@ def denoise(
         return np.where(np.isnan(traces), np.nan, result).astype(traces.dtype, copy=False)
 
     denoised = along_frame(clean, recording, array, per_neuron=[noise])
-    parameters = {"method": method, "shrink": shrink, "wavelet": wavelet_name, "levels": depth, "trace": name}
+    parameters: dict[str, Attr | None] = {
+        "method": method,
+        "shrink": shrink,
+        "wavelet": wavelet_name,
+        "levels": depth,
+        "trace": name,
+    }
     return record(recording.assign(denoised=var("denoised").wrap(denoised, **parameters)), "denoise", **parameters)

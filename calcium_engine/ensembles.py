@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -59,7 +60,7 @@ def _explained_variance(participation: np.ndarray) -> np.ndarray:
         gram = rows.T @ rows - np.outer(rows.sum(axis=0), rows.sum(axis=0)) / n_events
     values = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)
     total = values.sum()
-    return np.round(values / total, 9) if total > 0 else np.zeros(0)
+    return np.asarray(np.round(values / total, 9)) if total > 0 else np.zeros(0)
 
 
 def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng: np.random.Generator) -> np.ndarray:
@@ -74,14 +75,14 @@ def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng:
 
 
 def _null_distance(participation: np.ndarray, propensity: np.ndarray, seed: int) -> float:
-    """The Jaccard distance below which only 0.1 % of pairs of random events of the same sizes lie."""
+    """Find the Jaccard distance below which only 0.1 % of pairs of random events of the same sizes lie."""
     random = random_events(participation.sum(axis=1), propensity, NULL_EVENTS, np.random.default_rng(seed))
     pairs = np.triu_indices(NULL_EVENTS, 1)
     return float(np.percentile(1.0 - jaccard_similarity(random)[pairs], NULL_PERCENTILE))
 
 
 def _distance_for(tree: np.ndarray, n_clusters: int) -> float:
-    """A distance between the merges that leave `n_clusters`: half way."""
+    """Find a distance between the merges that leave `n_clusters`: half way."""
     heights = tree[:, 2]
     n_clusters = min(max(n_clusters, 1), len(heights) + 1)
     below = heights[len(heights) - n_clusters] if n_clusters <= len(heights) else 0.0
@@ -153,11 +154,11 @@ def _overlap(cores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Jaccard similarity of each core with each of others."""
     common = cores.astype(np.float64) @ others.T.astype(np.float64)
     union = cores.sum(axis=1)[:, None] + others.sum(axis=1)[None, :] - common
-    return common / np.maximum(union, 1.0)
+    return np.asarray(common / np.maximum(union, 1.0))
 
 
 def _stability(participation: np.ndarray, similarity: np.ndarray, cores: np.ndarray, how: Clustering, seed: int) -> np.ndarray:
-    """Split-half stability: cluster two random halves of the events by themselves; how alike are an ensemble's counterparts?
+    """Split-half stability: how alike an ensemble's counterparts are when two random halves of the events are clustered alone.
 
     The counterpart is the half's ensemble whose core is most like the ensemble's. Jaccard similarity of the two, averaged over
     HALVES splits; 0 where a half has none.
@@ -176,14 +177,14 @@ def _stability(participation: np.ndarray, similarity: np.ndarray, cores: np.ndar
             best = found[overlap.argmax(axis=1)] & (overlap.max(axis=1) > 0)[:, None] if len(found) else np.zeros_like(cores)
             counterparts.append(best)
         total += np.diag(_overlap(*counterparts))
-    return total / HALVES
+    return np.asarray(total / HALVES)
 
 
 def find_ensembles(
     recording: xr.Dataset,
     *,
-    cut: str | int | float = "null",
-    linkage: str = "average",
+    cut: Literal["null", "pca_variance"] | int | float = "null",
+    linkage: Literal["average", "complete", "single", "ward", "weighted"] = "average",
     variance: float = 0.8,
     min_events: int = 5,
     seed: int = 0,
@@ -276,7 +277,7 @@ def _cut_distance(
     propensity: np.ndarray,
     seed: int,
 ) -> float:
-    """The distance at which the tree is cut, whatever the rule."""
+    """Find the distance at which the tree is cut, whatever the rule."""
     if len(tree) == 0:
         return 0.0
     if cut == "null":

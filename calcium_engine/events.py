@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -45,7 +46,7 @@ class Search:
 
     def bridge(self, traces: np.ndarray) -> np.ndarray:
         """Fill short gaps, epoch by epoch."""
-        pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
+        pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in pairwise(self.bounds)]
         return np.concatenate([fill_gaps(piece, round(BRIDGED_GAP * self.rate)) for piece in pieces], axis=1)
 
 
@@ -84,7 +85,7 @@ def _pulses(traces: np.ndarray, search: Search) -> np.ndarray:
     """Non-negative deconvolution, summed over the frames that a transient takes to rise, epoch by epoch."""
     decay = float(np.exp(-1.0 / (search.indicator.tau * search.rate)))
     out = np.empty_like(traces)
-    for start, stop in zip(search.bounds[:-1], search.bounds[1:], strict=True):
+    for start, stop in pairwise(search.bounds):
         piece = np.ascontiguousarray(traces[:, start:stop])
         activity = nonnegative_deconvolution(fill_gaps(piece), decay)
         total = activity.copy()
@@ -96,7 +97,7 @@ def _pulses(traces: np.ndarray, search: Search) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _pulse_threshold(rate: float, tau: float, time_to_peak: float, budget: float) -> float:
-    """The pulse size, in σ, that white noise exceeds at the budgeted rate: counted in simulated noise.
+    """Find the pulse size, in σ, that white noise exceeds at the budgeted rate: counted in simulated noise.
 
     So much noise is drawn that 100 pulses exceed the threshold, which is then known to 1 % or so; from a fixed seed.
     """
@@ -145,7 +146,7 @@ def _events_of_block(
 def detect_events(
     recording: xr.Dataset,
     *,
-    detector: str = "pulse",
+    detector: Literal["pulse", "noise", "sd"] = "pulse",
     indicator: str = "GCaMP6s",
     threshold: float | None = None,
     min_dff: float | None = None,
@@ -205,7 +206,9 @@ def detect_events(
     return record(_assemble(recording, array, parts, rate, parameters), "detect_events", **parameters)
 
 
-def _assemble(recording: xr.Dataset, array: xr.DataArray, parts: list[Any], rate: float, parameters: dict[str, Any]) -> xr.Dataset:
+def _assemble(
+    recording: xr.Dataset, array: xr.DataArray, parts: list[Any], rate: float, parameters: dict[str, Any]
+) -> xr.Dataset:
     """Label the events of all blocks: frames become seconds, rows become neuron ids."""
     counts = np.concatenate([part[0] for part in parts])
     columns = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -72,7 +73,7 @@ def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.nda
         "burst_share": lambda intervals: _burst_share(intervals <= burst_interval),
     }
     table = {name: np.full(recording.sizes["neuron"], np.nan) for name in (*of_events, *of_intervals)}
-    for i, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (first, last) in enumerate(pairwise(edges)):
         if last > first:
             own = slice(first, last)
             intervals = np.diff(onset[own])[np.diff(epoch[own]) == 0]  # an interval across a gap is nobody's
@@ -106,7 +107,7 @@ def _fano(recording: xr.Dataset) -> np.ndarray:
     width = max(1, round(FANO_WINDOW * sampling_rate(recording)))
     bounds = epoch_bounds(recording)
     time = recording["time"].values
-    starts = np.concatenate([np.arange(a, b - width + 1, width) for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    starts = np.concatenate([np.arange(a, b - width + 1, width) for a, b in pairwise(bounds)])
     if len(starts) < 2:
         return np.full(recording.sizes["neuron"], np.nan)
     onset = var("event_onset").check(recording).values

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from calcium_engine.blocks import over_frame
 from calcium_engine.kernels import row_quantile
-from calcium_engine.schema import CalciumError, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import Attr, CalciumError, latest_trace, record, sampling_rate, var
 
 T = TypeVar("T")
 
 SLOW_SAMPLING = 10.0  # Hz; below it transients rise within a frame or two, and differences see them as noise
-DECIDEDLY_LESS = 0.85  # the mode's own scatter makes the estimate from below it vary by 5 %: always taking the smaller one would err low
+DECIDEDLY_LESS = (
+    0.85  # the mode's own scatter makes the estimate from below it vary by 5 %: always taking the smaller one would err low
+)
 
 
 def difference_noise(traces: np.ndarray) -> np.ndarray:
@@ -23,7 +25,7 @@ def difference_noise(traces: np.ndarray) -> np.ndarray:
     if traces.shape[1] < 3:
         return np.full(traces.shape[0], np.nan)
     differences = traces[:, 2:] - 2 * traces[:, 1:-1] + traces[:, :-2]
-    return row_quantile(np.abs(differences), 0.5) / (0.6745 * np.sqrt(6.0))
+    return np.asarray(row_quantile(np.abs(differences), 0.5) / (0.6745 * np.sqrt(6.0)))
 
 
 def _mode(ordered: np.ndarray) -> float:
@@ -50,7 +52,7 @@ def below_mode_noise(traces: np.ndarray) -> np.ndarray:
 
 
 def auto_noise(traces: np.ndarray, rate: float) -> np.ndarray:
-    """By differences; at low sampling rates from below the mode where that is decidedly less, since transients swell differences."""
+    """By differences; at low sampling rates from below the mode where that is decidedly less: transients swell differences."""
     noise = difference_noise(traces)
     if rate >= SLOW_SAMPLING:
         return noise
@@ -72,7 +74,9 @@ def choose(table: dict[str, T], name: str, what: str) -> T:
     return table[name]
 
 
-def estimate_noise(recording: xr.Dataset, *, method: str = "auto", trace: str | None = None) -> xr.Dataset:
+def estimate_noise(
+    recording: xr.Dataset, *, method: Literal["auto", "difference", "below_mode"] = "auto", trace: str | None = None
+) -> xr.Dataset:
     """Noise of each neuron's ΔF/F: σ, and the noise level ν that compares recordings of any rate.
 
     σ is the standard deviation of the white noise in a frame; ν = 100 · median |ΔF/F[t+1] − ΔF/F[t]| / √rate (Rupprecht et al.
@@ -102,7 +106,7 @@ def estimate_noise(recording: xr.Dataset, *, method: str = "auto", trace: str | 
         return estimate(traces, rate), 100.0 * steps / np.sqrt(rate)
 
     noise, level = over_frame(both, array, dtypes=(np.float64, np.float64))
-    parameters = {"method": method, "trace": name}
+    parameters: dict[str, Attr | None] = {"method": method, "trace": name}
     return record(
         recording.assign(noise=var("noise").wrap(noise, **parameters), noise_level=var("noise_level").wrap(level, **parameters)),
         "estimate_noise",

@@ -6,7 +6,7 @@ and nowhere else, so that a name, a unit or a label is changed in one place.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,9 @@ class Variable:
     def check(self, recording: xr.Dataset) -> xr.DataArray:
         """Return this variable of the recording in canonical dim order, or say what is missing and what makes it."""
         if not isinstance(recording, xr.Dataset):
-            raise CalciumError(f"a recording is an xarray.Dataset, but this is a {type(recording).__name__}; make_recording() makes one")
+            raise CalciumError(
+                f"a recording is an xarray.Dataset, but this is a {type(recording).__name__}; make_recording() makes one"
+            )
         if self.name not in recording.variables:
             raise MissingVariableError(
                 f"the recording has no '{self.name}' ({self.long_name}); {self.made_by}() makes it. "
@@ -51,22 +53,24 @@ class Variable:
         if set(array.dims) != set(self.dims):
             raise CalciumError(f"'{self.name}' has dims {tuple(array.dims)}, but needs {self.dims}")
         if array.dtype.kind not in self.kind:
-            raise CalciumError(f"'{self.name}' holds {array.dtype}, but needs dtype kind {' or '.join(self.kind)}; convert it with .astype()")
+            raise CalciumError(
+                f"'{self.name}' holds {array.dtype}, but needs dtype kind {' or '.join(self.kind)}; convert it with .astype()"
+            )
         return array.transpose(*self.dims)
 
-    def wrap(self, data: Any, coords: Mapping[Hashable, Any] | None = None, **parameters: Attr | None) -> xr.DataArray:
-        """Label plain data as this variable; parameters that are not None become plain scalar attributes."""
-        if isinstance(data, xr.DataArray):
-            coords = dict(data.coords) if coords is None else coords
-            data = data.transpose(*self.dims).data
+    def wrap(self, data: Any, **parameters: Attr | None) -> xr.DataArray:
+        """Label plain or labelled data as this variable; parameters that are not None become plain scalar attributes."""
         attrs: dict[str, Attr] = {"units": self.units, "long_name": self.long_name, "made_by": self.made_by}
         attrs.update({key: plain(value) for key, value in parameters.items() if value is not None})
-        return xr.DataArray(data, dims=self.dims, coords=coords, name=self.name, attrs=attrs)
+        if isinstance(data, xr.DataArray):
+            return data.transpose(*self.dims).rename(self.name).drop_attrs().assign_attrs(attrs)
+        return xr.DataArray(data, dims=self.dims, name=self.name, attrs=attrs)
 
 
 def plain(value: Any) -> Attr:
     """Turn a NumPy scalar into the Python scalar that Zarr's JSON can hold."""
-    return value.item() if isinstance(value, np.generic) else value
+    scalar: Attr = value.item() if isinstance(value, np.generic) else value
+    return scalar
 
 
 _TRACE = ("neuron", "frame")
@@ -94,8 +98,22 @@ VARIABLES: dict[str, Variable] = _declare(
     ("saturated_activity", ("neuron",), "b", "", "transients leave too little baseline to see F0", "estimate_baseline"),
     ("event_count", ("neuron",), "i", "count", "events", "compute_features"),
     ("event_rate", ("neuron",), "f", "min^-1", "event rate", "compute_features"),
-    ("event_rate_low", ("neuron",), "f", "min^-1", "event rate, lower end of the exact 95 % Poisson interval", "compute_features"),
-    ("event_rate_high", ("neuron",), "f", "min^-1", "event rate, upper end of the exact 95 % Poisson interval", "compute_features"),
+    (
+        "event_rate_low",
+        ("neuron",),
+        "f",
+        "min^-1",
+        "event rate, lower end of the exact 95 % Poisson interval",
+        "compute_features",
+    ),
+    (
+        "event_rate_high",
+        ("neuron",),
+        "f",
+        "min^-1",
+        "event rate, upper end of the exact 95 % Poisson interval",
+        "compute_features",
+    ),
     ("amplitude_median", ("neuron",), "f", "1", "median event amplitude", "compute_features"),
     ("amplitude_cv", ("neuron",), "f", "1", "coefficient of variation of event amplitudes", "compute_features"),
     ("amplitude_gini", ("neuron",), "f", "1", "Gini coefficient of event amplitudes", "compute_features"),
@@ -135,14 +153,35 @@ VARIABLES: dict[str, Variable] = _declare(
     ("ensemble_event_duration", ("ensemble_event",), "f", "s", "duration of the ensemble event", "find_ensemble_events"),
     ("ensemble_event_size", ("ensemble_event",), "iu", "count", "neurons that take part", "find_ensemble_events"),
     ("ensemble_event_pvalue", ("ensemble_event",), "f", "1", "p-value of the ensemble event's peak bin", "find_ensemble_events"),
-    ("participation", ("ensemble_event", "neuron"), "b", "", "the neuron takes part in the ensemble event", "find_ensemble_events"),
+    (
+        "participation",
+        ("ensemble_event", "neuron"),
+        "b",
+        "",
+        "the neuron takes part in the ensemble event",
+        "find_ensemble_events",
+    ),
     # ensembles
     ("similarity", ("ensemble_event", "ensemble_event_other"), "f", "1", "Jaccard similarity", "find_ensembles"),
     ("linkage", ("merge", "merge_field"), "f", "1", "hierarchical clustering (left, right, distance, events)", "find_ensembles"),
     ("explained_variance", ("component",), "f", "1", "share of variance by principal component", "find_ensembles"),
     ("ensemble_event_label", ("ensemble_event",), "i", "", "ensemble of the ensemble event (-1: unassigned)", "find_ensembles"),
-    ("membership", ("ensemble", "neuron"), "f", "1", "share of the ensemble's events in which the neuron takes part", "find_ensembles"),
-    ("membership_pvalue", ("ensemble", "neuron"), "f", "1", "chance of so much participation by the neuron's overall share", "find_ensembles"),
+    (
+        "membership",
+        ("ensemble", "neuron"),
+        "f",
+        "1",
+        "share of the ensemble's events in which the neuron takes part",
+        "find_ensembles",
+    ),
+    (
+        "membership_pvalue",
+        ("ensemble", "neuron"),
+        "f",
+        "1",
+        "chance of so much participation by the neuron's overall share",
+        "find_ensembles",
+    ),
     ("is_core", ("ensemble", "neuron"), "b", "", "core neuron of the ensemble", "find_ensembles"),
     ("ensemble_size", ("ensemble",), "iu", "count", "core neurons", "find_ensembles"),
     ("ensemble_event_count", ("ensemble",), "iu", "count", "events of the ensemble", "find_ensembles"),
@@ -156,11 +195,18 @@ VARIABLES: dict[str, Variable] = _declare(
     ("true_baseline", _TRACE, "f", "a.u.", "simulated baseline fluorescence", "simulate_recording"),
     ("true_ensemble_time", ("true_ensemble_event",), "f", "s", "time of the planted ensemble event", "simulate_recording"),
     ("true_ensemble_label", ("true_ensemble_event",), "i", "", "ensemble of the planted ensemble event", "simulate_recording"),
-    ("true_participation", ("true_ensemble_event", "neuron"), "b", "", "the neuron fired in the planted ensemble event", "simulate_recording"),
+    (
+        "true_participation",
+        ("true_ensemble_event", "neuron"),
+        "b",
+        "",
+        "the neuron fired in the planted ensemble event",
+        "simulate_recording",
+    ),
     ("true_member", ("true_ensemble", "neuron"), "b", "", "planted member of the ensemble", "simulate_recording"),
 )
 
-# Coordinates. sampling_rate is a coordinate, not an attribute, so that merging 30 Hz with 10 Hz raises instead of passing silently.
+# sampling_rate is a coordinate, not an attribute, so that merging 30 Hz with 10 Hz raises instead of passing silently.
 COORDINATES: dict[str, dict[str, Attr]] = {
     "neuron": {"long_name": "neuron id"},
     "frame": {"long_name": "frame index"},
@@ -186,7 +232,7 @@ def var(name: str) -> Variable:
 
 
 def latest_trace(recording: xr.Dataset, among: Iterable[str]) -> str:
-    """Return the most processed of the named traces that the recording holds; `among` goes from the least processed to the most."""
+    """Return the last of the named traces that the recording holds; `among` goes from the least processed to the most."""
     names = list(among)
     for name in reversed(names):
         if name in recording.variables:

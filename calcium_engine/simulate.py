@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -311,17 +311,15 @@ def _truth(
     counts = np.zeros((n_neurons, n_frames), dtype=np.uint16)
     np.add.at(counts, (spikes[0], frame), 1)
     neurons = recording["neuron"].values
-    trace: dict[Hashable, Any] = {name: recording[name] for name in ("neuron", "frame", "time")}
-    by_neuron: dict[Hashable, Any] = {"neuron": recording["neuron"]}
-    ensembles: dict[Hashable, Any] = {"true_ensemble": np.arange(1, len(planted.member) + 1)}
+    ensembles = {"true_ensemble": np.arange(1, len(planted.member) + 1)}
     return {
-        "true_spikes": var("true_spikes").wrap(counts, trace, **arguments),
+        "true_spikes": var("true_spikes").wrap(counts, **arguments),
         "true_spike_neuron": var("true_spike_neuron").wrap(neurons[spikes[0]]),
         "true_spike_time": var("true_spike_time").wrap(spikes[1] - exposure / 2),
-        "true_dff": var("true_dff").wrap(dff, trace),
-        "true_baseline": var("true_baseline").wrap(baseline, trace),
+        "true_dff": var("true_dff").wrap(dff),
+        "true_baseline": var("true_baseline").wrap(baseline),
         "true_ensemble_time": var("true_ensemble_time").wrap(planted.time - exposure / 2),
         "true_ensemble_label": var("true_ensemble_label").wrap(planted.label + 1),
-        "true_participation": var("true_participation").wrap(planted.fired, by_neuron),
-        "true_member": var("true_member").wrap(planted.member, by_neuron | ensembles),
+        "true_participation": var("true_participation").wrap(planted.fired),
+        "true_member": var("true_member").wrap(planted.member).assign_coords(ensembles),
     }

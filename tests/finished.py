@@ -107,7 +107,7 @@ def _ensembles(recording, rng, onsets, happened, members, fs):
     effective = {"bin_s": 0.5, "bin_width_s": width / fs, "bin_frames": width}
     ours = {"threshold": threshold, "alpha": 0.05, "attained_alpha": float(null[threshold:].sum()), "n_tests": n_bins, "seed": 0}
     ours |= {"expected_false_bins": float(null[threshold:].sum()) * n_bins, "significance": "fdr", "shuffles": 0}
-    recording["coactivity"] = var("coactivity").wrap(counts, bins, **effective)
+    recording["coactivity"] = var("coactivity").wrap(counts, **effective).assign_coords(bins)
     recording["coactivity_expected"] = var("coactivity_expected").wrap(np.full(n_bins, grid.mean(1).sum()))
     recording["coactivity_pvalue"] = var("coactivity_pvalue").wrap(tail[counts])
     significant = counts >= threshold if members else np.zeros(n_bins, bool)

@@ -1,5 +1,7 @@
 """The plain NumPy definition of every kernel: slow, obvious, and what the kernels are held against."""
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -95,7 +97,7 @@ def nonnegative_deconvolution(traces, decay):
 def find_peaks(trace, high, low, separation, shortest, bounds):
     """Peaks of one trace, by splitting each run at every valley deep enough."""
     peaks = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         over = np.concatenate([[False], trace[start:stop] > low, [False]])
         edges = np.flatnonzero(np.diff(over.astype(int))) + start
         for first, last in zip(edges[::2], edges[1::2], strict=True):

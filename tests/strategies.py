@@ -10,7 +10,9 @@ def traces(draw, *, min_frames=1, max_frames=60, max_neurons=4, missing=True, dt
     shape = draw(st.integers(1, max_neurons)), draw(st.integers(min_frames, max_frames))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     decimals = draw(st.integers(0, 6))
-    array = rng.normal(scale=draw(st.sampled_from([1.0, 100.0])), size=shape).round(decimals).astype(draw(st.sampled_from(dtypes)))
+    array = (
+        rng.normal(scale=draw(st.sampled_from([1.0, 100.0])), size=shape).round(decimals).astype(draw(st.sampled_from(dtypes)))
+    )
     if draw(st.booleans()):
         array[draw(st.integers(0, shape[0] - 1))] = 3.0
     if missing and draw(st.booleans()):

@@ -1,5 +1,7 @@
 """Every kernel against its plain definition, and the laws that hold for every input."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import reference
@@ -106,7 +108,7 @@ def test_events_are_ordered_in_themselves_and_among_each_other(array):
     assert (columns["onset"][keep] <= columns["peak"][keep]).all()
     assert (columns["peak"][keep] <= columns["offset"][keep]).all()
     assert (columns["fwhm"][keep] >= 0).all()
-    for first, last in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, last in pairwise(offsets):
         assert (np.diff(columns["peak"][first:last]) > 0).all()
 
 

@@ -37,10 +37,9 @@ def fetch_intro(*, cache: str | os.PathLike[str] | None = None, url: str | None 
     if target.is_file() and git_blob_id(target.read_bytes()) == blob:
         return target
     content = _download(url or INTRO_URL)
-    if git_blob_id(content) != blob:
-        raise CalciumError(
-            f"what {url or INTRO_URL} sent is not the expected file (git blob {git_blob_id(content)}, expected {blob}); nothing was kept"
-        )
+    found = git_blob_id(content)
+    if found != blob:
+        raise CalciumError(f"{url or INTRO_URL} sent another file than expected (git blob {found}, not {blob}); nothing was kept")
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(target, overwrite=True) as temporary:
         temporary.write_bytes(content)

@@ -48,11 +48,20 @@ def delimiter_of(lines: Sequence[str]) -> str | None:
             if candidate in line:
                 return candidate
         words = line.split()
-        if "," in line and not (len(words) > 1 and all(_NUMBER.fullmatch(word) for word in words)):
+        if "," in line and not _parted_by_blanks(words):
             return ","
         if len(words) > 1:
-            return " "  # with decimal commas, perhaps
+            return " "
     return None
+
+
+def _parted_by_blanks(words: Sequence[str]) -> bool:
+    """Whether the commas in a line are decimal ones: numbers, perhaps after an id, with no comma beside a blank."""
+    if len(words) < 2 or any(word != word.strip(",") for word in words):
+        return False
+    first, *rest = words
+    decimal = any("," in word for word in rest) or _NUMBER.fullmatch(first) is not None
+    return decimal and all(is_number(word) for word in rest)
 
 
 def hide_quotes(line: str, delimiter: str) -> str:
@@ -108,7 +117,9 @@ def _is_header(row: Sequence[str]) -> bool:
     text = [not is_number(cell) for cell in row]
     if 2 * sum(text) > len([cell for cell in row if cell]):
         return True
-    corner = row[0] == "" or text[0]
+    corner = any(words.fullmatch(row[0]) for words in (_NEURON_ID, _FRAME_INDEX)) or _TIME.match(row[0]) is not None
+    if text[0] and not corner:
+        return False  # the id of a first neuron
     if any(text[1:]) or "" in row[1:] or len(row) < 3:
         return False
     numbers = [float(cell.replace(",", ".")) for cell in row[1 if corner else 0 :]]

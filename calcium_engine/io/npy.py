@@ -38,7 +38,8 @@ def read_npy(
 
     Raises:
         FileNotFoundError: there is no such file.
-        CalciumError: the file is damaged, holds pickled objects or anything but a table of numbers; or what `make_recording` refuses.
+        CalciumError: the file is damaged, or holds pickled objects or anything but a table of numbers; or what
+            `make_recording` refuses.
 
     Warns:
         UserWarning: there are more rows than columns, and `orientation` does not say where the neurons are.

@@ -76,13 +76,8 @@ def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | 
         raise CalciumError(f"{path} is not a Zarr v3 store{older}; save_recording() writes one, and read() reads other formats")
     try:
         with _string_warnings_off():
-            recording = xr.open_zarr(
-                path,
-                consolidated=False,
-                chunks=None if chunks is None else dict(chunks),
-                decode_times=False,
-                mask_and_scale=False,
-            )
+            lazily: dict[str, int] | None = None if chunks is None else {}
+            recording = xr.open_zarr(path, consolidated=False, chunks=lazily, decode_times=False, mask_and_scale=False)
     except Exception as error:  # whatever Zarr, its codecs or JSON say about a damaged store
         raise CalciumError(
             f"{path} cannot be read as a recording: {type(error).__name__}: {str(error) or 'damaged store'}"
@@ -99,7 +94,8 @@ def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | 
     known = {name: place for place, name in enumerate(VARIABLES)}
     names = sorted(recording.data_vars, key=lambda name: (known.get(str(name), len(known)), str(name)))
     ordered = recording.drop_vars(names).assign({name: recording.variables[name] for name in names})
-    return _restore_strings(ordered)
+    restored = _restore_strings(ordered)
+    return restored.chunk(dict(chunks)) if chunks else restored
 
 
 def _check_recording(recording: Any, what: str) -> None:

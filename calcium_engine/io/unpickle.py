@@ -34,7 +34,7 @@ class _Array(_Kept):
 
     def objects(self) -> list[Any]:
         """Return the elements of an array of objects."""
-        data = self.state[4]
+        data: Any = self.state[4]
         if not isinstance(data, list):
             raise TypeError("not an array of objects")
         return data
@@ -42,7 +42,7 @@ class _Array(_Kept):
     def numbers(self) -> np.ndarray:
         """Return an array of numbers, flat."""
         _, _, dtype, _, data = self.state
-        return np.frombuffer(data, dtype.plain())
+        return np.frombuffer(_raw(data), dtype.plain())
 
 
 class _Dtype(_Kept):
@@ -51,14 +51,23 @@ class _Dtype(_Kept):
         code, order = self.arguments[0], self.state[1] if self.state else "|"
         if not re.fullmatch(r"[biuf][1248]", code) or order not in ("<", ">", "|", "="):
             raise TypeError("not a dtype of plain numbers")
-        return np.dtype(code).newbyteorder(order)
+        return np.dtype(f"{order}{code}")
 
 
 class _Scalar(_Kept):
     def number(self) -> float:
         """Return the number."""
         dtype, data = self.arguments
-        return float(np.frombuffer(data, dtype.plain())[0])
+        return float(np.frombuffer(_raw(data), dtype.plain())[0])
+
+
+class _Bytes(_Kept):
+    """Bytes in the older protocols: a text and "latin1"."""
+
+
+def _raw(data: Any) -> bytes:
+    text = data.arguments[0] if isinstance(data, _Bytes) else data
+    return text.encode("latin1") if isinstance(text, str) else bytes(memoryview(text))
 
 
 class _Dict(dict[Any, Any]):
@@ -76,8 +85,8 @@ _INERT: dict[tuple[str, str], type] = {
     ("numpy", "dtype"): _Dtype,
     ("collections", "OrderedDict"): _Dict,
     **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in (("set", set), ("frozenset", frozenset))},
-    # Dates, paths and byte strings stand in the options of suite2p; nobody asks for their value.
-    ("_codecs", "encode"): _Kept,
+    ("_codecs", "encode"): _Bytes,
+    # Dates and paths stand in the options of suite2p; nobody asks for their value.
     **{("datetime", name): _Kept for name in ("datetime", "date", "timedelta")},
     **{
         (module, name): _Kept
@@ -103,13 +112,15 @@ def load_objects(path: Path) -> list[Any]:
         CalciumError: the file is damaged, or asks for anything beyond NumPy arrays and plain containers.
     """
     _, dtype, offset = header_of(path)
-    if dtype != object:
+    if not dtype.hasobject:
         raise CalciumError(f"{path.name} holds {dtype}, but dictionaries are needed")
     with path.open("rb") as file:
         file.seek(offset)
         try:
             array = _InertUnpickler(file, encoding="latin1").load()
-            return _checked(array, _Array).objects()
+            if not isinstance(array, _Array):
+                raise TypeError(f"{type(array).__name__} where an array was expected")
+            return array.objects()
         except CalciumError as error:
             raise CalciumError(f"{path.name} was not loaded, for it could run code: {error}") from None
         except Exception as error:  # a damaged pickle may fail in any way
@@ -125,9 +136,3 @@ def numbers_in(value: Any) -> list[float]:
     if isinstance(value, list | tuple):
         return [number for part in value for number in numbers_in(part)]
     return [float(value)]
-
-
-def _checked(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"{type(value).__name__} where {kind.__name__.strip('_').lower()} was expected")
-    return value

@@ -8,7 +8,6 @@ from numba import prange
 from calcium_engine.kernels._jit import inline, kernel
 
 
-
 @inline
 def _mirror(values, reach):
     """Continue the middle of an array into the `reach` entries at each end by its mirror image, however far out."""
@@ -102,7 +101,14 @@ def _masked_baseline(traces, start, noise, threshold, dilation, sigma, least_cov
 
 
 def masked_baseline(
-    traces: np.ndarray, start: np.ndarray, noise: np.ndarray, *, threshold: float, dilation: int, sigma: float, least_coverage: float
+    traces: np.ndarray,
+    start: np.ndarray,
+    noise: np.ndarray,
+    *,
+    threshold: float,
+    dilation: int,
+    sigma: float,
+    least_coverage: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slow level of each trace by the samples outside transients.
 

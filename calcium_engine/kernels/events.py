@@ -1,7 +1,7 @@
 """Peaks that clear a threshold, and the shape of the transient around each.
 
-Events are ragged: neuron i's are entries `offsets[i]:offsets[i + 1]` of flat columns, in order of time. Times are frames here, with
-fractions. No search crosses an epoch's edge or a NaN.
+Events are ragged: neuron i's are entries `offsets[i]:offsets[i + 1]` of flat columns, in order of time. Times are frames
+here, with fractions. No search crosses an epoch's edge or a NaN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COLUMNS = ("onset", "peak", "offset", "amplitude", "peak_value", "fwhm", "rise",
 
 @inline
 def _row_peaks(x, high, low, separation, shortest, bounds, fill, out):
-    """Walk the runs over `low` and commit each summit over `high` once the trace has fallen `separation` below it, or the run ends."""
+    """Walk the runs over `low`; a summit over `high` counts once the trace has fallen `separation` below it, or the run ends."""
     count = 0
     for epoch in range(bounds.shape[0] - 1):
         t = bounds[epoch]
@@ -248,10 +248,12 @@ def measure_events(
         tau: frames, decay of a transient.
         reach: frames; a detected peak moves to the highest sample at most so far away, never past its neighbours.
         bounds: the first frame of each epoch, then the number of frames.
-        offsets, peaks: as from `find_peaks`.
+        offsets: of each neuron's peaks, as from `find_peaks`.
+        peaks: frames, as from `find_peaks`.
 
     Returns:
-        One array per name of COLUMNS, times in frames (where the amplitude is not positive there is no shape: its widths are NaN), and the flags (compound 1, fwhm_censored 4, edge 8).
+        One array per name of COLUMNS, times in frames (NaN widths where the amplitude is not positive), and the flags
+        (compound 1, fwhm_censored 4, edge 8).
     """
     table = np.full((len(peaks), len(COLUMNS)), np.nan)
     flags = np.zeros(len(peaks), np.int64)

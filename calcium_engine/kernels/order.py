@@ -10,7 +10,7 @@ from calcium_engine.kernels._jit import inline, kernel
 
 @inline
 def _select(values, count, rank):
-    """Put the value of 0-based `rank` among the first `count` in its place and return it; none before it is larger (Hoare's quickselect)."""
+    """Put the value of 0-based `rank` among the first `count` in its place; none before it is larger (Hoare's quickselect)."""
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2

@@ -13,7 +13,7 @@ DIGIT = 11  # bits sorted at a time: the 2048 counters stay in the fastest cache
 
 @intrinsic
 def _trailing_zeros(typing_context, word):
-    """Number of zero bits below the lowest set bit; the word must not be 0."""
+    """Count the zero bits below the lowest set bit; the word must not be 0."""
 
     def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
@@ -23,7 +23,7 @@ def _trailing_zeros(typing_context, word):
 
 @intrinsic
 def _leading_zeros(typing_context, word):
-    """Number of zero bits above the highest set bit; the word must not be 0."""
+    """Count the zero bits above the highest set bit; the word must not be 0."""
 
     def generate(context, builder, signature, arguments):
         return builder.ctlz(arguments[0], context.get_constant(types.boolean, True))
@@ -161,7 +161,7 @@ def _order_preserving(traces: np.ndarray) -> np.ndarray:
 
 
 def rolling_quantile(traces: np.ndarray, window: int, quantile: float) -> np.ndarray:
-    """The sample of 0-based rank floor(quantile · n) among the n valid samples of the window centred on each frame.
+    """Find the sample of 0-based rank floor(quantile · n) among the n valid samples of the window centred on each frame.
 
     Args:
         traces: neuron × frame, float32 or float64; NaN marks missing samples, which take no part.

@@ -10,7 +10,7 @@ from calcium_engine.kernels._jit import inline, kernel
 
 @inline
 def _ones(word):
-    """Number of set bits of a 64-bit word (the compiler turns this into one instruction)."""
+    """Count the set bits of a 64-bit word (the compiler turns this into one instruction)."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

@@ -119,14 +119,15 @@ def plot_cut(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     """
     labels = var("ensemble_event_label").check(recording)
     tree = var("linkage").check(recording).values
-    left, right = panels(axes, [["tree", "tree", "variance"]], (10.0, 3.8), gaps=(0.8, 0.6))
+    left, right = panels(axes, [["tree", "tree", "variance"]], (10.0, 3.8), gaps=(1.05, 0.6))
     _draw_tree(left, tree, labels.values)
     cut = labels.attrs.get("cut_distance")
     left.set_xlabel("ensemble event (number: its ensemble)", labelpad=14)
     left.set(ylabel="distance (1 − similarity)", title="dendrogram of ensemble events", xticks=[])
     if len(tree) and cut is not None and np.isfinite(float(cut)):
         left.axhline(float(cut), color=INK, lw=1, ls="--")
-        left.text(1.0, float(cut), f"cut at {float(cut):.2g}", transform=left.get_yaxis_transform(), ha="right", va="bottom")
+        place = left.get_yaxis_transform()
+        left.text(1.01, float(cut), f"cut at\n{float(cut):.2g}", transform=place, va="center", fontsize="small")
     _draw_variance(right, recording, labels.attrs)
     return np.array([left, right], dtype=object)
 

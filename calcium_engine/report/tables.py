@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine import __version__
 from calcium_engine.report.population import UNSTABLE
 from calcium_engine.report.words import has, number, several
 from calcium_engine.schema import VARIABLES
@@ -99,6 +98,8 @@ def ensembles_table(recording: xr.Dataset) -> Table | None:
 
 def software_table(recording: xr.Dataset, date: str) -> Table:
     """Return versions, seeds and date: what it takes to make the same report again."""
+    from calcium_engine import __version__  # here, since the package is still importing its parts when it imports this one
+
     rows = [["report written", date], ["calcium_engine", __version__], ["Python", platform.python_version()]]
     for library in _LIBRARIES:
         try:
