@@ -45,7 +45,8 @@ def from_events(seed: int) -> xr.Dataset:
     recording = make_recording(np.zeros((N_NEURONS, N_FRAMES), np.float32), sampling_rate=SAMPLING_RATE)
     time = recording["time"].values
     neuron, onset = bursty_events(np.random.default_rng(seed), float(time[-1]))
-    recording = recording.assign(event_neuron=("event", recording["neuron"].values[neuron]), event_onset=("event", onset))
+    events = {"neuron": recording["neuron"].values[neuron], "onset": onset, "flags": np.zeros(len(onset), np.int64)}
+    recording = recording.assign({f"event_{name}": ("event", values) for name, values in events.items()})
     return find_ensemble_events(compute_coactivity(recording), significance="percentile", shuffles=1000, seed=seed)
 
 

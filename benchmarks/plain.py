@@ -118,19 +118,19 @@ def find_events(traces: np.ndarray) -> np.ndarray:
     deviation = traces.std(axis=1, dtype=float)
     high = np.maximum(traces.mean(axis=1, dtype=float) + SDS * deviation, MIN_DFF)
 
-    def rows(block: np.ndarray) -> np.ndarray:
+    def block(neurons: np.ndarray) -> np.ndarray:
         found = [np.empty(0, EVENT)]
-        for i in block:
+        for i in neurons:
             peaks, shape = signal.find_peaks(traces[i], height=high[i], prominence=deviation[i])
             bases = shape["prominences"], shape["left_bases"], shape["right_bases"]
-            rows = np.empty(len(peaks), EVENT)
-            rows["neuron"], rows["peak"], rows["amplitude"] = i, peaks, shape["prominences"]
-            rows["fwhm"] = signal.peak_widths(traces[i], peaks, 0.5, bases)[0]
-            _, _, rows["onset"], rows["offset"] = signal.peak_widths(traces[i], peaks, 0.8, bases)
-            found.append(rows)
+            own = np.empty(len(peaks), EVENT)
+            own["neuron"], own["peak"], own["amplitude"] = i, peaks, shape["prominences"]
+            own["fwhm"] = signal.peak_widths(traces[i], peaks, 0.5, bases)[0]
+            _, _, own["onset"], own["offset"] = signal.peak_widths(traces[i], peaks, 0.8, bases)
+            found.append(own)
         return np.concatenate(found)
 
-    return by_rows(rows, np.arange(len(traces)))
+    return by_rows(block, np.arange(len(traces)))
 
 
 def shifted_histogram(neuron: np.ndarray, bins: np.ndarray, n_neurons: int, n_bins: int, seed: int) -> np.ndarray:

@@ -62,7 +62,7 @@ def _download(url: str) -> bytes:
     try:
         pooch.HTTPDownloader(timeout=TIMEOUT_S)(url, content, None)
     except (OSError, ValueError) as error:  # whatever requests raises is one of these
-        raise CalciumError(
-            f"{url} could not be fetched ({type(error).__name__}: {error}); check the network and try again"
-        ) from None
+        # A server's answer says what is wrong; a connection that failed says it in a paragraph of internals.
+        reason = str(error) if getattr(error, "response", None) is not None else type(error).__name__
+        raise CalciumError(f"{url} could not be fetched ({reason}); check the network and try again") from None
     return content.getvalue()
