@@ -49,11 +49,12 @@ def _masked_level(traces: np.ndarray, rate: float, window: int, quantile: float)
     from scipy.ndimage import uniform_filter1d
 
     noise = auto_noise(traces, rate)
-    filled = fill_gaps(traces)
-    smooth = uniform_filter1d(filled, max(1, round(0.3 * rate)), axis=1, mode="reflect")
+    smooth, width = fill_gaps(traces), round(0.3 * rate)
+    if width > 1:
+        smooth = uniform_filter1d(smooth, width, axis=1, mode="reflect")
     level, covered = masked_baseline(
         traces,
-        rolling_quantile(np.ascontiguousarray(smooth), window, 0.2),
+        rolling_quantile(smooth, window, 0.2),
         noise,
         threshold=2.5,
         dilation=round(1.5 * rate),
@@ -146,6 +147,14 @@ def estimate_baseline(
     )
 
 
+def _relative_change(traces: np.ndarray, baseline: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(F − F0) / max(F0, floor), and whether the floor was needed anywhere."""
+    floor = floor[:, None]
+    dff = traces - baseline
+    dff /= np.maximum(baseline, floor)
+    return dff, (baseline < floor).any(axis=1)
+
+
 def compute_dff(recording: xr.Dataset) -> xr.Dataset:
     """Relative fluorescence change ΔF/F = (F − F0) / max(F0, floor), with floor = max(3 σ of F, 5 % of the median F).
 
@@ -166,8 +175,7 @@ def compute_dff(recording: xr.Dataset) -> xr.Dataset:
     floor = over_frame(lambda traces: np.fmax(3.0 * difference_noise(traces), 0.05 * row_quantile(traces, 0.5)), array)
     # a trace of zeros has no scale at all: its ΔF/F is 0
     floor = floor.where(floor > 0, 1.0).astype(array.dtype)
-    dff = (array - baseline) / np.maximum(baseline, floor)
-    floored = (baseline < floor).any("frame")
+    dff, floored = along_frame(_relative_change, recording, array, baseline, per_neuron=[floor], flagged=True)
     return record(
         recording.assign(dff=var("dff").wrap(dff, trace=name), f0_floored=var("f0_floored").wrap(floored)),
         "compute_dff",

@@ -37,8 +37,8 @@ def active_bins(recording: xr.Dataset, width: int) -> tuple[np.ndarray, np.ndarr
     under_way = np.isin(onset, epoch_bounds(recording)) & ((var("event_flags").check(recording).values & EVENT_FLAGS["edge"]) > 0)
     bins = bin_of_frame[np.floor(onset + 0.5).astype(np.int64)]
     rows = event_rows(recording)
-    pairs = np.unique(np.stack([rows, bins], axis=1)[(bins >= 0) & ~under_way], axis=0)
-    return pairs[:, 0], pairs[:, 1]
+    pairs = np.unique((rows * len(starts) + bins)[(bins >= 0) & ~under_way])
+    return np.divmod(pairs, max(len(starts), 1))
 
 
 def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset:  # noqa: A002  (the field's word for it)
@@ -110,14 +110,11 @@ def _threshold(counts: np.ndarray, law: np.ndarray, pvalues: np.ndarray, signifi
     if significance == "percentile":
         percentile = int(np.searchsorted(np.cumsum(law), 1.0 - alpha))
         return percentile + 1
-    from scipy.stats import false_discovery_control
-
-    p = pvalues[counts]
-    discoveries = counts[false_discovery_control(p) <= alpha]
-    if len(discoveries):
-        return int(discoveries.min())
-    # nothing found: what a single bin would have needed
-    return int(np.argmax(np.append(pvalues, 0.0) <= alpha / len(counts)))
+    # Benjamini & Hochberg 1995: the p-value of a count of c must not exceed alpha times the share of bins that have c or more;
+    # where no bin has, what a single one would have needed
+    at_least = np.cumsum(np.bincount(counts, minlength=len(law))[::-1])[::-1]
+    passes = pvalues <= alpha * np.maximum(at_least, 1) / len(counts)
+    return int(np.argmax(np.append(passes, True)))
 
 
 def find_ensemble_events(

@@ -13,11 +13,12 @@ import xarray as xr
 
 from calcium_engine.blocks import gather, mark_rows
 from calcium_engine.indicators import Indicator, get_indicator
-from calcium_engine.kernels import fill_gaps, find_peaks, measure_events, nonnegative_deconvolution, row_quantile
+from calcium_engine.kernels import fill_gaps, find_peaks, measure_events, nonnegative_deconvolution, row_moments
 from calcium_engine.noise import choose
 from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, latest_trace, record, sampling_rate, var
 
 BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
+LEAST_CLIMB = 1.0  # σ
 SD_RULE = 5.0
 SD_RULE_LEAST_DFF = 0.10
 HYSTERESIS = 0.5  # σ; a run of the noise detector lasts until the trace is back to this
@@ -46,6 +47,8 @@ class Search:
 
     def bridge(self, traces: np.ndarray) -> np.ndarray:
         """Fill short gaps, epoch by epoch."""
+        if not np.isnan(traces).any():
+            return traces
         pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in pairwise(self.bounds)]
         return np.concatenate([fill_gaps(piece, round(BRIDGED_GAP * self.rate)) for piece in pieces], axis=1)
 
@@ -55,18 +58,21 @@ Peaks = tuple[np.ndarray, np.ndarray]
 
 def resting_level(traces: np.ndarray) -> np.ndarray:
     """Level of each trace at rest: the median of the samples within 2.5 σ over the median, σ being taken from below it."""
-    median = row_quantile(traces, 0.5)
-    spread = median - row_quantile(traces, 0.1587)  # one σ under the median of normal noise
-    ceiling = (median + 2.5 * spread)[:, None]
-    return row_quantile(np.where(traces > ceiling, np.nan, traces), 0.5)
+    ordered = np.sort(traces, axis=1)  # NaN last
+    rows = np.arange(len(traces))
+    valid = np.count_nonzero(~np.isnan(ordered), axis=1)
+
+    def sample(share: float, count: np.ndarray) -> np.ndarray:
+        return ordered[rows, (share * np.maximum(count - 1, 0)).astype(np.int64)]
+
+    median = sample(0.5, valid)
+    spread = median - sample(0.1587, valid)  # one σ under the median of normal noise
+    return sample(0.5, np.count_nonzero(ordered <= (median + 2.5 * spread)[:, None], axis=1))
 
 
 def _sd_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
     """Over mean + k · SD of the trace itself, and over the least ΔF/F; stacked peaks are parted by valleys of one SD."""
-    deviation, mean = np.empty(len(traces)), np.empty(len(traces))
-    for i, row in enumerate(traces):
-        valid = row[~np.isnan(row)].astype(np.float64)
-        mean[i], deviation[i] = (valid.mean(), valid.std()) if len(valid) else (np.nan, np.nan)
+    _, mean, deviation, _ = row_moments(traces)
     high = np.fmax(mean + (search.threshold or SD_RULE) * deviation, search.least_dff)
     return find_peaks(search.bridge(traces), high, high - deviation, deviation, 1, search.bounds)
 
@@ -138,8 +144,8 @@ def _events_of_block(
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
     columns["z"] = columns["amplitude"] / np.where(noise[rows] > 0, noise[rows], np.nan)
     flags[columns["fwhm"] > search.indicator.longest_fwhm * search.rate] |= EVENT_FLAGS["long"]
-    # where the trace is not above what the event before left behind there is no transient to see
-    keep = columns["amplitude"] > 0
+    # a tail that decays more slowly than the indicator's is not one transient after another: each must rise by itself
+    keep = (columns["amplitude"] > 0) & ~(columns["climb"] < LEAST_CLIMB * noise[rows])
     return np.bincount(rows[keep], minlength=len(traces)), {name: column[keep] for name, column in columns.items()}, flags[keep]
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from calcium_engine.blocks import over_frame
 from calcium_engine.coactivity import active_bins
 from calcium_engine.events import event_rows
+from calcium_engine.kernels import row_moments
 from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, latest_trace, record, sampling_rate, var
 
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
@@ -136,21 +137,6 @@ def _population_coupling(recording: xr.Dataset) -> np.ndarray:
     return np.where(variances > 0, covariance / np.sqrt(np.where(variances > 0, variances, 1.0)), np.nan)
 
 
-def _shape_of_trace(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Skewness, and the number of valid frames."""
-    skewness = np.full(len(traces), np.nan)
-    valid = np.count_nonzero(~np.isnan(traces), axis=1)
-    for i, row in enumerate(traces):
-        if valid[i] > 2:
-            values = row[~np.isnan(row)].astype(np.float64)
-            values -= values.mean()
-            squares = values * values
-            spread = squares.mean()
-            if spread > 0:
-                skewness[i] = (squares * values).mean() / spread**1.5
-    return skewness, valid
-
-
 def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> xr.Dataset:
     """Features of each neuron, from its events and its trace; NaN where it has too few events to tell.
 
@@ -174,7 +160,7 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
         raise CalciumError(f"burst_interval is {burst_interval} s, but must be positive")
     table = _per_event(recording, burst_interval)
     trace = var(latest_trace(recording, ("dff", "detrended"))).check(recording)
-    skewness, valid = over_frame(_shape_of_trace, trace, dtypes=(np.float64, np.int64))
+    valid, _, _, skewness = over_frame(row_moments, trace, dtypes=(np.float64,) * 4)
     inside = over_frame(lambda active: active.sum(axis=1), var("active").check(recording), dtypes=(np.int64,))
     minutes = (valid / sampling_rate(recording) / 60.0).values
     minutes = np.where(minutes > 0, minutes, np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.blocks import over_frame
-from calcium_engine.kernels import row_quantile
+from calcium_engine.kernels import absolute_differences, row_quantile, spread_below_mode
 from calcium_engine.schema import Attr, CalciumError, latest_trace, record, sampling_rate, var
 
 T = TypeVar("T")
@@ -22,33 +22,12 @@ DECIDEDLY_LESS = (
 
 def difference_noise(traces: np.ndarray) -> np.ndarray:
     """σ of white noise by the median of absolute second differences, blind to anything smooth."""
-    if traces.shape[1] < 3:
-        return np.full(traces.shape[0], np.nan)
-    differences = traces[:, 2:] - 2 * traces[:, 1:-1] + traces[:, :-2]
-    return np.asarray(row_quantile(np.abs(differences), 0.5) / (0.6745 * np.sqrt(6.0)))
-
-
-def _mode(ordered: np.ndarray) -> float:
-    """Half-sample mode (Bickel & Frühwirth 2006) of sorted values: keep the densest half until it is a point."""
-    while len(ordered) > 3:
-        half = (len(ordered) + 1) // 2
-        widths = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
-        start = int(np.argmin(widths))
-        ordered = ordered[start : start + half]
-    return float(ordered.mean())
+    return np.asarray(row_quantile(absolute_differences(traces, 2), 0.5) / (0.6745 * np.sqrt(6.0)))
 
 
 def below_mode_noise(traces: np.ndarray) -> np.ndarray:
     """σ by the root mean square distance of the samples below the mode: transients only ever lie above it."""
-    ordered = np.sort(traces, axis=1).astype(np.float64)  # NaN sorts last
-    noise = np.full(len(traces), np.nan)
-    for i, row in enumerate(ordered):
-        valid = row[: np.count_nonzero(~np.isnan(row))]
-        if len(valid) >= 3:
-            mode = _mode(valid)
-            below = valid[: np.searchsorted(valid, mode)]
-            noise[i] = np.sqrt(np.mean((below - mode) ** 2)) if len(below) else 0.0
-    return noise
+    return spread_below_mode(np.sort(traces, axis=1))  # NaN sorts last
 
 
 def auto_noise(traces: np.ndarray, rate: float) -> np.ndarray:
@@ -102,7 +81,7 @@ def estimate_noise(
     rate = sampling_rate(recording)
 
     def both(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        steps = row_quantile(np.abs(np.diff(traces, axis=1)), 0.5)
+        steps = row_quantile(absolute_differences(traces, 1), 0.5)
         return estimate(traces, rate), 100.0 * steps / np.sqrt(rate)
 
     noise, level = over_frame(both, array, dtypes=(np.float64, np.float64))

@@ -14,6 +14,37 @@ def row_quantile(traces, quantile):
     return out
 
 
+def absolute_differences(traces, order):
+    return np.abs(np.diff(traces, n=order, axis=1))
+
+
+def row_moments(traces):
+    out = np.full((len(traces), 4), np.nan)
+    for i, row in enumerate(traces.astype(np.float64)):
+        valid = row[~np.isnan(row)]
+        out[i, 0] = len(valid)
+        if len(valid):
+            deviation = valid.std()
+            skewness = np.mean((valid - valid.mean()) ** 3) / deviation**3 if deviation > 0 else np.nan
+            out[i, 1:] = valid.mean(), deviation, skewness
+    return out
+
+
+def spread_below_mode(traces):
+    out = np.full(len(traces), np.nan)
+    for i, row in enumerate(traces.astype(np.float64)):
+        kept = valid = np.sort(row[~np.isnan(row)])
+        if len(valid) < 3:
+            continue
+        while len(kept) > 3:
+            half = (len(kept) + 1) // 2
+            start = np.argmin(kept[half - 1 :] - kept[: len(kept) - half + 1])
+            kept = kept[start : start + half]
+        below = valid[valid < kept.mean()]
+        out[i] = np.sqrt(np.mean((below - kept.mean()) ** 2)) if len(below) else 0.0
+    return out
+
+
 def fill_gaps(traces, longest=None):
     out = traces.copy()
     for row in out:

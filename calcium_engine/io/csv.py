@@ -14,6 +14,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from calcium_engine.io.layout import HEAD_LINES, QUOTED_DELIMITER, Layout, cells
 from calcium_engine.io.recording import check_orientation, label_neurons, make_recording, warn_if_transposed
 from calcium_engine.schema import CalciumError
 
-BATCH_BYTES = 2**23  # text parsed at a time: the copies that parsing makes stay small
+BATCH_BYTES = 2**22  # text parsed at a time: the copies that parsing makes stay small
 
 
 def read_csv(
@@ -72,14 +73,16 @@ def read_csv(
     text = _tidy(text, delimiter)
     layout = layout_of([cells_of(line, delimiter) for line in _head(text)])
     neurons_in = _orientation(layout, orientation, path)
-    table = _Table(path, text, delimiter, layout.header_rows, skipped, neurons_in == "rows" and layout.labelled_rows)
-    values, labels = table.parse()
+    in_rows = neurons_in == "rows"
+    # times need all their digits
+    dtype = np.float32 if in_rows else np.float64
+    values, labels = _Table(path, text, delimiter, layout.header_rows, skipped, in_rows and layout.labelled_rows, dtype).parse()
     if orientation is None and layout.neurons_in is None:
         warn_if_transposed(path.name, *values.shape)
-    if neurons_in == "rows":
+    if in_rows:
         ids = labels if neuron is None else neuron
         return make_recording(
-            values.astype(np.float32), sampling_rate=sampling_rate, neuron=ids, variable=variable, source=path.name
+            values, sampling_rate=sampling_rate, neuron=ids, variable=variable, source=path.name
         )
     return _from_columns(values, layout, sampling_rate, variable, neuron, path)
 
@@ -138,7 +141,7 @@ def _text_of(path: Path) -> tuple[bytes, int]:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if text[-1:] != b"\n" or text[-2:].isspace():
         text = text.rstrip(b"\n ") + b"\n"
-    if not text.strip():
+    if not text or text.isspace():
         raise CalciumError(f"{path.name} is empty")
     start = len(text) - len(text.lstrip(b"\n"))
     return text[start:] if start else text, start
@@ -188,11 +191,11 @@ def _ids(labels: tuple[str, ...]) -> np.ndarray:
 class _Table:
     """A file's text and its layout; parses the body batch by batch."""
 
-    def __init__(self, path: Path, text: bytes, delimiter: str, header_rows: int, skipped: int, labelled: bool) -> None:
+    def __init__(self, path: Path, text: bytes, delimiter: str, header_rows: int, skipped: int, labelled: bool, dtype: type) -> None:
         self.path, self.text, self.delimiter = path, text, delimiter
         self.mark = delimiter.encode()
         self.skipped, self.labelled = skipped, labelled
-        self.header_rows = header_rows
+        self.dtype = dtype
         self.body = 0
         for _ in range(header_rows):
             self.body = text.index(b"\n", self.body) + 1
@@ -202,48 +205,55 @@ class _Table:
 
     def parse(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the body's numbers, row by row, and the ids in its first column, if it has such."""
-        self._check_lengths(self.text[: self.body], 1)
-        parts: list[np.ndarray] = []
-        labels: list[str] = []
-        row = 1 + self.header_rows
-        for batch in self._batches():
-            n_rows = self._check_lengths(batch, row)
-            if self.labelled:
-                parted = [line.partition(self.mark) for line in batch.splitlines()]
-                labels += [_decode(label).replace(QUOTED_DELIMITER, self.delimiter).strip() for label, _, _ in parted]
-                batch = b"\n".join(rest for _, _, rest in parted) + b"\n"
-            parts.append(self._values(batch, row))
-            row += n_rows
-        return np.concatenate(parts), _ids(tuple(labels)) if self.labelled else None
+        self._check_lengths(self.text[: self.body], 0)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # pandas parses without holding the interpreter's lock
+            parts = list(pool.map(self._parse_batch, self._batches()))
+        labels = tuple(label for _, own in parts for label in own)
+        return np.concatenate([values for values, _ in parts]), _ids(labels) if self.labelled else None
 
-    def _batches(self) -> Iterator[bytes]:
-        """Yield whole lines, some megabytes at a time."""
+    def _parse_batch(self, lines: slice) -> tuple[np.ndarray, list[str]]:
+        """Return the numbers and the ids of some whole lines."""
+        batch = self.text[lines]
+        self._check_lengths(batch, lines.start)
+        labels: list[str] = []
+        if self.labelled:
+            parted = [line.partition(self.mark) for line in batch.splitlines()]
+            labels = [_decode(label).replace(QUOTED_DELIMITER, self.delimiter).strip() for label, _, _ in parted]
+            batch = b"\n".join(rest for _, _, rest in parted) + b"\n"
+        return self._values(batch, lines.start).astype(self.dtype, copy=False), labels
+
+    def _batches(self) -> Iterator[slice]:
+        """Yield where some megabytes of whole lines lie."""
         start = self.body
         while start < len(self.text):
             stop = self.text.find(b"\n", start + BATCH_BYTES) + 1 or len(self.text)
-            yield self.text[start:stop]
+            yield slice(start, stop)
             start = stop
 
-    def _check_lengths(self, batch: bytes, row: int) -> int:
-        """Count rows, and refuse those whose number of cells is not the first's; `row` is the batch's first, counted from 1."""
+    def _row(self, start: int) -> int:
+        """Return the number of the row that starts there, counted from 1 as an editor counts."""
+        return 1 + self.skipped + self.text.count(b"\n", 0, start)
+
+    def _check_lengths(self, batch: bytes, start: int) -> None:
+        """Refuse rows whose number of cells is not the first's; `start` is where the batch lies."""
         characters = np.frombuffer(batch, np.uint8)
         newline = characters == ord("\n")
         n_rows = int(np.count_nonzero(newline))
         ends = np.flatnonzero(newline | (characters == self.mark[0]))
         if ends.size == n_rows * self.width and newline[ends[self.width - 1 :: self.width]].all():
-            return n_rows
-        for number, line in enumerate(batch.splitlines(), row):
+            return
+        for number, line in enumerate(batch.splitlines(), self._row(start)):
             cells = line.count(self.mark) + 1
             if cells != self.width:
                 found = f"has {cells} cells" if line.strip() else "is empty"
                 raise CalciumError(
-                    f"{self.path.name}: row {number + self.skipped} {found}, but row {1 + self.skipped} has {self.width} cells; "
+                    f"{self.path.name}: row {number} {found}, but row {1 + self.skipped} has {self.width} cells; "
                     "all rows must be of one length"
                 )
         raise AssertionError("rows of unequal length, but none found")
 
-    def _values(self, batch: bytes, row: int) -> np.ndarray:
-        """Return a batch's numbers, row by row; `row` is its first, counted from 1."""
+    def _values(self, batch: bytes, start: int) -> np.ndarray:
+        """Return a batch's numbers, row by row; `start` is where it lies."""
         # A comma that parts cells can only be a decimal one inside quotes; any other comma is a decimal one.
         batch = batch.replace(QUOTED_DELIMITER.encode() if self.delimiter == "," else b",", b".")
         columns = self.width - int(self.labelled)
@@ -253,7 +263,7 @@ class _Table:
         except ValueError:
             cells = flat.split(b"\n")[:-1]
             index = _first_text(cells)
-            place = f"row {row + index // columns + self.skipped}, column {index % columns + 1 + int(self.labelled)}"
+            place = f"row {self._row(start) + index // columns}, column {index % columns + 1 + int(self.labelled)}"
             found = _decode(cells[index]).strip()[:40]
             raise CalciumError(f"{self.path.name}: {place} holds {found!r}, where a number belongs") from None
 

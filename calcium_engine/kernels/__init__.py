@@ -3,14 +3,18 @@
 from calcium_engine.kernels.baseline import masked_baseline
 from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
 from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
+from calcium_engine.kernels.differences import absolute_differences
 from calcium_engine.kernels.events import find_peaks, measure_events
 from calcium_engine.kernels.gaps import fill_gaps
+from calcium_engine.kernels.mode import spread_below_mode
+from calcium_engine.kernels.moments import row_moments
 from calcium_engine.kernels.order import row_quantile
 from calcium_engine.kernels.rolling import rolling_quantile
 from calcium_engine.kernels.similarity import jaccard_similarity
 from calcium_engine.kernels.wavelet import stationary_shrink
 
 __all__ = [
+    "absolute_differences",
     "fill_gaps",
     "find_peaks",
     "jaccard_similarity",
@@ -20,7 +24,9 @@ __all__ = [
     "poisson_binomial_pmf",
     "poisson_binomial_sf",
     "rolling_quantile",
+    "row_moments",
     "row_quantile",
     "shifted_coactivity",
+    "spread_below_mode",
     "stationary_shrink",
 ]

@@ -45,45 +45,45 @@ def _smooth_outside(trace, masked, sigma, least_coverage, previous, out):
     for d in range(2 * reach + 1):
         weights[d] = np.exp(-0.5 * ((d - reach) * width / sigma) ** 2)
     least = least_coverage * weights.sum() * width
-    level = np.empty(n_bins)
+    level = np.zeros(n_bins)
+    weight = np.zeros(n_bins)
+    for d in range(2 * reach + 1):  # bins inside: that loop has no order to keep, and so runs many at a time
+        for b in range(n_bins):
+            level[b] += weights[d] * sums[b + d]
+            weight[b] += weights[d] * counts[b + d]
     for b in range(n_bins):
-        total = 0.0
-        weight = 0.0
-        for d in range(2 * reach + 1):
-            total += weights[d] * sums[b + d]
-            weight += weights[d] * counts[b + d]
-        level[b] = total / weight if weight > least else np.nan
-    for t in range(n):
-        position = min(max((t + 0.5) / width - 0.5, 0.0), n_bins - 1.0)
-        left = int(position)
-        right = min(left + 1, n_bins - 1)
-        value = level[left] + (level[right] - level[left]) * (position - left)
-        out[t] = previous[t] if np.isnan(value) else value
+        level[b] = level[b] / weight[b] if weight[b] > least else np.nan
+    for b in range(n_bins + 1):  # straight lines from the centre of each bin to the next; level beyond the first and the last
+        left = level[max(b - 1, 0)]
+        step = (level[min(b, n_bins - 1)] - left) / width
+        centre = (b - 0.5) * width - 0.5
+        seen = not np.isnan(step)
+        for t in range(max(b * width - width // 2, 0), min((b + 1) * width - width // 2, n)):
+            out[t] = left + step * (t - centre) if seen else previous[t]
 
 
 @kernel
 def _masked_baseline(traces, start, noise, threshold, dilation, sigma, least_coverage, out, covered):
     for i in prange(traces.shape[0]):
         n = traces.shape[1]
+        trace = traces[i]
+        height = threshold * noise[i]
         masked = np.empty(n, np.bool_)
         level = np.empty(n)
         current = np.empty(n)
         for t in range(n):
             current[t] = start[i, t]
         for _ in range(3):
-            last = -dilation - 1
             for t in range(n):
-                if traces[i, t] > current[t] + threshold * noise[i]:
-                    last = t
-                masked[t] = np.isnan(traces[i, t]) or t - last <= dilation
-            last = n + dilation
-            for t in range(n - 1, -1, -1):
-                if traces[i, t] > current[t] + threshold * noise[i]:
-                    last = t
-                masked[t] = masked[t] or last - t <= dilation
-            _smooth_outside(traces[i], masked, sigma, least_coverage, current, level)
+                masked[t] = np.isnan(trace[t])
+            until = 0
             for t in range(n):
-                current[t] = level[t]
+                if trace[t] > current[t] + height:
+                    for k in range(max(until, t - dilation), min(t + dilation + 1, n)):
+                        masked[k] = True
+                    until = t + dilation + 1
+            _smooth_outside(trace, masked, sigma, least_coverage, current, level)
+            level, current = current, level
         for t in range(n):
             out[i, t] = current[t]
         # what share of each window was left to see the baseline by

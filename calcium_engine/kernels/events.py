@@ -12,7 +12,7 @@ from numba import prange
 from calcium_engine.kernels._jit import inline, kernel
 
 COMPOUND, LONG, CENSORED, EDGE = 1, 2, 4, 8
-COLUMNS = ("onset", "peak", "offset", "amplitude", "peak_value", "fwhm", "rise", "decay", "area")
+COLUMNS = ("onset", "peak", "offset", "amplitude", "peak_value", "fwhm", "rise", "decay", "area", "climb")
 
 
 @inline
@@ -153,6 +153,7 @@ def _measure(x, rest, tau, peak, valley, start, stop, row):
     amplitude = x[peak] - _base(x, valley, rest, tau, peak)
     row[3] = amplitude
     row[4] = x[peak]
+    row[9] = x[peak] - max(x[valley], rest) if valley >= 0 else amplitude
     if not amplitude > 0.0:
         row[0] = row[1] = row[2] = peak
         return flags
@@ -237,7 +238,7 @@ def measure_events(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Onset, peak, offset, amplitude, widths and area of the transient at each detected peak.
 
-    The base under an event is its neuron's resting level, plus what the transient before it left at the valley between them,
+    `climb` is how far the trace rises from the valley before the event (or from rest) to its peak. The base under an event is its neuron's resting level, plus what the transient before it left at the valley between them,
     decaying with `tau`; amplitude is the height of the peak over that base. Onset and offset lie where the trace last before and
     first after the peak crosses base + 0.2 · amplitude, the half width at 0.5 (interpolated between frames), or at the valleys to
     the neighbouring events. A width that a neighbour or an edge cuts off is continued by the decay, and flagged.

@@ -119,11 +119,11 @@ def _slide(ranks, ordered, bits, window, quantile, out):
 
 
 @kernel
-def _rolling_quantile(traces, keys, passes, window, quantile, piece, out):
+def _rolling_quantile(traces, bits_of, sign, passes, window, quantile, piece, out):
     for i in prange(traces.shape[0]):
         n = traces.shape[1]
         capacity = min(piece, n) + window - 1
-        sorted_keys, spare_keys = np.empty(capacity, keys.dtype), np.empty(capacity, keys.dtype)
+        keys, spare_keys = np.empty(capacity, bits_of.dtype), np.empty(capacity, bits_of.dtype)
         items, spare_items = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
         frames = np.empty(capacity, np.int64)
         ranks = np.empty(capacity, np.int64)
@@ -142,22 +142,16 @@ def _rolling_quantile(traces, keys, passes, window, quantile, piece, out):
                 frames[j] = t
                 ranks[j] = -1
                 if not np.isnan(traces[i, t]):
-                    sorted_keys[count] = keys[i, t]
+                    # whole numbers that sort as the floats do: negative ones with all bits flipped, others with the sign bit set
+                    pattern = bits_of[i, t]
+                    keys[count] = ~pattern if pattern & sign else pattern | sign
                     items[count] = j
                     count += 1
-            order = _sort(sorted_keys, items, spare_keys, spare_items, count, passes, counters)
+            order = _sort(keys, items, spare_keys, spare_items, count, passes, counters)
             for rank in range(count):
                 ranks[order[rank]] = rank
                 ordered[rank] = traces[i, frames[order[rank]]]
             _slide(ranks, ordered, bits, window, quantile, out[i, begin:stop])
-
-
-def _order_preserving(traces: np.ndarray) -> np.ndarray:
-    """Whole numbers that sort as the floats do: negative ones with all bits flipped, the others with the sign bit set."""
-    unsigned = np.dtype(f"u{traces.itemsize}")
-    bits = traces.view(unsigned)
-    sign = unsigned.type(1 << (8 * traces.itemsize - 1))
-    return np.where(bits & sign, ~bits, bits | sign)
 
 
 def rolling_quantile(traces: np.ndarray, window: int, quantile: float) -> np.ndarray:
@@ -181,7 +175,8 @@ def rolling_quantile(traces: np.ndarray, window: int, quantile: float) -> np.nda
     window = int(window)
     traces = np.ascontiguousarray(traces)
     out = np.empty_like(traces)
-    keys = _order_preserving(traces)
+    unsigned = np.dtype(f"u{traces.itemsize}")
+    sign = unsigned.type(1 << (8 * traces.itemsize - 1))
     passes = -(-8 * traces.itemsize // DIGIT)
-    _rolling_quantile(traces, keys, passes, window, float(quantile), max(4096, 16 * window), out)
+    _rolling_quantile(traces, traces.view(unsigned), sign, passes, window, float(quantile), max(4096, 16 * window), out)
     return out

@@ -128,6 +128,6 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     valid = np.isfinite(a) & np.isfinite(b)
     if valid.sum() < 3 or np.ptp(a[valid]) == 0 or np.ptp(b[valid]) == 0:
         return float("nan")
-    from scipy.stats import rankdata
+    import pandas as pd
 
-    return float(np.corrcoef(rankdata(a[valid]), rankdata(b[valid]))[0, 1])
+    return float(np.corrcoef(pd.Series(a[valid]).rank(), pd.Series(b[valid]).rank())[0, 1])
