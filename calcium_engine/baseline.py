@@ -11,8 +11,10 @@ import xarray as xr
 from calcium_engine.blocks import along_frame, over_frame, window_of
 from calcium_engine.kernels import fill_gaps, masked_baseline, rolling_quantile, row_quantile
 from calcium_engine.noise import auto_noise, choose, difference_noise
-from calcium_engine.schema import Attr, CalciumError, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import Attr, CalciumError, fresh, latest_trace, record, sampling_rate, var
 
+ENOUGH = 0.3  # share of a window that must lie outside transients for its baseline to be seen
+SATURATED = 0.1  # share of frames without enough from which on a neuron is marked
 NORMAL_QUANTILE_10 = -1.2815515655446004  # where the 10 % quantile of unit normal noise lies
 
 
@@ -32,6 +34,7 @@ def subtract_neuropil(recording: xr.Dataset, *, ratio: float = 0.7) -> xr.Datase
         MissingVariableError: fluorescence or neuropil is missing.
         CalciumError: the ratio is not within 0 to 2.
     """
+    recording = fresh(recording, "subtract_neuropil")
     if not 0.0 <= ratio <= 2.0:
         raise CalciumError(f"the neuropil ratio is {ratio}, but must be from 0 to 2; 0.7 is usual")
     fluorescence, neuropil = var("fluorescence").check(recording), var("neuropil").check(recording)
@@ -52,22 +55,24 @@ def _masked_level(traces: np.ndarray, rate: float, window: int, quantile: float)
     smooth, width = fill_gaps(traces), round(0.3 * rate)
     if width > 1:
         smooth = uniform_filter1d(smooth, width, axis=1, mode="reflect")
-    level, covered = masked_baseline(
+    level, coverage = masked_baseline(
         traces,
         rolling_quantile(smooth, window, 0.2),
         noise,
         threshold=2.5,
         dilation=round(1.5 * rate),
         sigma=max(window / 4, 1.0),
-        least_coverage=0.3,
     )
-    bare = ~covered & ~np.isnan(traces)
-    saturated = bare.any(axis=1)
-    if saturated.any():
-        low = rolling_quantile(np.ascontiguousarray(traces[saturated]), window, 0.1)
-        low = low - (NORMAL_QUANTILE_10 * np.nan_to_num(noise[saturated]))[:, None].astype(traces.dtype)
-        level[saturated] = np.where(bare[saturated], low, level[saturated])
-    return level, saturated
+    rows = np.flatnonzero((coverage < ENOUGH).any(axis=1))
+    if len(rows):
+        low = rolling_quantile(traces[rows], window, 0.1)
+        low = low - (NORMAL_QUANTILE_10 * np.nan_to_num(noise[rows]))[:, None].astype(traces.dtype)
+        # the one hands over to the other as coverage falls from enough to half of that, so that the level has no steps
+        trust = np.clip(2.0 * coverage[rows] / ENOUGH - 1.0, 0.0, 1.0).astype(traces.dtype)
+        level[rows] = np.where(np.isnan(low), level[rows], trust * level[rows] + (1 - trust) * low)
+    valid = ~np.isnan(traces)
+    lost = np.count_nonzero((coverage < ENOUGH) & valid, axis=1)
+    return level, lost > SATURATED * np.count_nonzero(valid, axis=1)
 
 
 def _quantile_level(traces: np.ndarray, rate: float, window: int, quantile: float) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +121,9 @@ def estimate_baseline(
         quantile: of the two quantile methods, 0 to 1. In noise of σ, the 8 % quantile lies 1.4 σ under the mean.
 
     Returns:
-        The recording with `baseline` (neuron × frame, a.u.) and `saturated_activity` (neuron): transients filled over 70 % of
-        some window, where the rolling 10 % quantile, corrected for noise, stands in.
+        The recording with `baseline` (neuron × frame, a.u.) and `saturated_activity` (neuron). Where transients fill
+        over 70 % of a window, the rolling 10 % quantile, corrected for noise, takes over; a neuron in which they do so for
+        over 10 % of the frames is marked.
 
     Raises:
         MissingVariableError: there is no fluorescence.
@@ -125,6 +131,7 @@ def estimate_baseline(
 
     Epochs are worked on one by one; edges are continued by their mirror image.
     """
+    recording = fresh(recording, "estimate_baseline")
     name = latest_trace(recording, ("fluorescence", "fluorescence_corrected"))
     array = var(name).check(recording)
     choose({**LEVELS, "global_quantile": _global_level}, method, "baseline method")
@@ -152,7 +159,7 @@ def _relative_change(traces: np.ndarray, baseline: np.ndarray, floor: np.ndarray
     floor = floor[:, None]
     dff = traces - baseline
     dff /= np.maximum(baseline, floor)
-    return dff, (baseline < floor).any(axis=1)
+    return dff, np.asarray((baseline < floor).any(axis=1))
 
 
 def compute_dff(recording: xr.Dataset) -> xr.Dataset:
@@ -170,6 +177,7 @@ def compute_dff(recording: xr.Dataset) -> xr.Dataset:
     Raises:
         MissingVariableError: fluorescence or baseline is missing.
     """
+    recording = fresh(recording, "compute_dff")
     name = latest_trace(recording, ("fluorescence", "fluorescence_corrected"))
     array, baseline = var(name).check(recording), var("baseline").check(recording)
     floor = over_frame(lambda traces: np.fmax(3.0 * difference_noise(traces), 0.05 * row_quantile(traces, 0.5)), array)
@@ -186,19 +194,19 @@ def compute_dff(recording: xr.Dataset) -> xr.Dataset:
 def subtract_background(
     recording: xr.Dataset,
     *,
-    method: Literal["rolling_quantile", "masked"] = "rolling_quantile",
-    window: float = 30.0,
+    method: Literal["masked", "rolling_quantile"] = "masked",
+    window: float = 60.0,
     quantile: float = 0.08,
 ) -> xr.Dataset:
     """Remove what is slower than transients from ΔF/F: drifts of the optics, over 20 s and more.
 
     Args:
         recording: with `dff`.
-        method: "rolling_quantile" (default): the lower envelope, a low quantile of the window round each frame; "masked": the
-            level of the samples outside transients (see `estimate_baseline`), which after a masked baseline only reports what
-            is left.
-        window: s. 30 s is several GCaMP6s transients long, so that they pass untouched, and short enough for fluctuations
-            slower than 20 s.
+        method: "masked" (default): the level of the samples outside transients (see `estimate_baseline`), which after a masked
+            baseline only reports what is left; "rolling_quantile": the lower envelope, a low quantile of the window round each
+            frame, which in noise of σ lies 1.4 σ under the level.
+        window: s. 60 s for "masked"; 30 s suits "rolling_quantile": several GCaMP6s transients long, so that they pass
+            untouched, and short enough for fluctuations slower than 20 s.
         quantile: of "rolling_quantile", 0 to 1.
 
     Returns:
@@ -208,6 +216,7 @@ def subtract_background(
         MissingVariableError: there is no `dff`.
         CalciumError: the method is unknown, the window longer than the recording, or the quantile not within 0 to 1.
     """
+    recording = fresh(recording, "subtract_background")
     dff = var("dff").check(recording)
     level, _ = _level(recording, dff, method, window, quantile)
     parameters: dict[str, Attr | None] = {

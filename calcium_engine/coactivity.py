@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from itertools import pairwise
 from typing import Literal
 
@@ -11,7 +10,7 @@ import xarray as xr
 
 from calcium_engine.events import event_rows
 from calcium_engine.kernels import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
-from calcium_engine.schema import EVENT_FLAGS, Attr, CalciumError, epoch_bounds, record, sampling_rate, var
+from calcium_engine.schema import EVENT_FLAGS, Attr, CalciumError, epoch_bounds, fresh, record, sampling_rate, var, warn
 
 DEFAULT_ALPHA = {"fdr": 0.05, "percentile": 0.01}
 
@@ -59,6 +58,7 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
     Warns:
         The width in effect differs from `bin` by over 10 %.
     """
+    recording = fresh(recording, "compute_coactivity")
     rate = sampling_rate(recording)
     var("event_onset").check(recording)
     if not (np.isfinite(bin) and bin > 0):
@@ -69,10 +69,9 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
     if len(starts) == 0:
         raise CalciumError(f"a bin of {bin:g} s ({width} frames) is longer than the recording; give a shorter bin")
     if abs(effective - bin) > 0.1 * bin:
-        warnings.warn(
+        warn(
             f"bins of {bin:g} s are {bin * rate:.3g} frames at {rate:g} Hz: whole bins of {width} frame{'s' * (width > 1)} "
-            f"({effective:.3g} s) are used; bin={effective:.3g} asks for just that",
-            stacklevel=2,
+            f"({effective:.3g} s) are used; bin={effective:.3g} asks for just that"
         )
     _, bins = active_bins(recording, width)
     time = recording["time"].values
@@ -81,8 +80,7 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
     centre = xr.DataArray(
         (time[starts] + time[starts + width - 1]) / 2, dims="bin", attrs={"units": "s", "long_name": "centre of the bin"}
     )
-    stale = [name for name in recording.variables if "bin" in recording[name].dims]
-    result = recording.drop_vars(stale).assign(coactivity=var("coactivity").wrap(counts, **parameters))
+    result = recording.assign(coactivity=var("coactivity").wrap(counts, **parameters))
     return record(result.assign_coords(bin=np.arange(len(starts)), bin_time=centre), "compute_coactivity", **parameters)
 
 
@@ -151,6 +149,7 @@ def find_ensemble_events(
         MissingVariableError: there is no coactivity yet.
         CalciumError: the rule is unknown, alpha is not between 0 and 1, or shuffles or seed are negative.
     """
+    recording = fresh(recording, "find_ensemble_events")
     if significance not in DEFAULT_ALPHA:
         raise CalciumError(f"unknown significance {significance!r}; choose one of {', '.join(DEFAULT_ALPHA)}")
     alpha = DEFAULT_ALPHA[significance] if alpha is None else alpha
@@ -177,8 +176,7 @@ def find_ensemble_events(
     }
     significant = counts >= threshold
     chance = float(np.arange(len(law)) @ law)
-    stale = [name for name in recording.variables if {"count", "ensemble_event", "ensemble"} & set(recording[name].dims)]
-    result = recording.drop_vars(stale).assign(
+    result = recording.assign(
         coactivity_expected=var("coactivity_expected").wrap(np.full(len(counts), chance)),
         coactivity_pvalue=var("coactivity_pvalue").wrap(pvalues[counts]),
         is_coactive=var("is_coactive").wrap(significant, **parameters),

@@ -12,7 +12,7 @@ import xarray as xr
 from calcium_engine.blocks import along_frame
 from calcium_engine.kernels import fill_gaps, stationary_shrink
 from calcium_engine.noise import choose
-from calcium_engine.schema import Attr, CalciumError, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import Attr, CalciumError, fresh, latest_trace, record, sampling_rate, var
 
 
 def default_levels(rate: float) -> int:
@@ -89,6 +89,7 @@ def denoise(
     """
     import pywt
 
+    recording = fresh(recording, "denoise")
     transform = choose(TRANSFORMS, method, "denoising method")
     universal = choose(SHRINKS, shrink, "shrinkage")
     wavelet_name = wavelet or WAVELETS[method]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from calcium_engine.coactivity import chance_per_bin
 from calcium_engine.kernels import jaccard_similarity
-from calcium_engine.schema import CalciumError, record, sampling_rate, var
+from calcium_engine.schema import CalciumError, fresh, record, sampling_rate, var
 
 LINKAGES = ("average", "complete", "single", "ward", "weighted")
 CUTS = ("null", "pca_variance")
@@ -216,6 +216,7 @@ def find_ensembles(
         MissingVariableError: there are no ensemble events yet.
         CalciumError: an unknown cut or linkage, or numbers out of range.
     """
+    recording = fresh(recording, "find_ensembles")
     participation = var("participation").check(recording).values
     _check(cut, linkage, variance, min_events, seed)
     chance = chance_per_bin(recording, int(recording["coactivity"].attrs["bin_frames"]))
@@ -245,9 +246,7 @@ def find_ensembles(
         "ensemble_stability": _stability(participation, similarity, cores, how, seed),
     }
     table |= _describe(recording, participation, labels, len(cores), propensity)
-    dims = {"ensemble", "merge", "component", "ensemble_event_other"}
-    stale = [name for name in recording.variables if dims & set(recording[name].dims)]
-    result = recording.drop_vars(stale).assign({name: var(name).wrap(values) for name, values in table.items()})
+    result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
     result["ensemble_event_label"].attrs.update(
         {key: value for key, value in parameters.items() if value is not None} | {"n_ensembles": len(cores)}
     )

@@ -15,9 +15,10 @@ from calcium_engine.blocks import gather, mark_rows
 from calcium_engine.indicators import Indicator, get_indicator
 from calcium_engine.kernels import fill_gaps, find_peaks, measure_events, nonnegative_deconvolution, row_moments
 from calcium_engine.noise import choose
-from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, fresh, latest_trace, record, sampling_rate, var
 
 BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
+ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
 LEAST_CLIMB = 1.0  # σ
 SD_RULE = 5.0
 SD_RULE_LEAST_DFF = 0.10
@@ -49,8 +50,9 @@ class Search:
         """Fill short gaps, epoch by epoch."""
         if not np.isnan(traces).any():
             return traces
+        longest = round(BRIDGED_GAP * self.rate)
         pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in pairwise(self.bounds)]
-        return np.concatenate([fill_gaps(piece, round(BRIDGED_GAP * self.rate)) for piece in pieces], axis=1)
+        return np.asarray(np.concatenate([fill_gaps(piece, longest) for piece in pieces], axis=1))
 
 
 Peaks = tuple[np.ndarray, np.ndarray]
@@ -138,7 +140,7 @@ def _events_of_block(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Detect and measure the events of one block of neurons: how many each has, their columns, their flags."""
     measured = search.bridge(measured)
-    offsets, peaks = detect(traces, noise, search)
+    offsets, peaks = detect(traces, np.maximum(noise, ROUNDING), search)
     tau = search.indicator.tau * search.rate
     columns, flags = measure_events(measured, resting_level(measured), tau, search.reach, search.bounds, offsets, peaks)
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
@@ -184,6 +186,7 @@ def detect_events(
 
     The number of events is not known beforehand: on a chunked recording this computes (all chunks at once, only events kept).
     """
+    recording = fresh(recording, "detect_events")
     detect = choose(DETECTORS, detector, "detector")
     for name, value in (("threshold", threshold), ("false_positives_per_minute", false_positives_per_minute)):
         if value is not None and not value > 0:
@@ -224,8 +227,7 @@ def _assemble(
     table |= {name: np.interp(columns[name], frames, times) for name in ("onset", "peak", "offset")}
     table |= {name: columns[name] / rate for name in ("fwhm", "rise", "decay", "area")}
     table |= {"amplitude": columns["amplitude"], "peak_dff": columns["peak_value"], "z": columns["z"], "flags": flags}
-    stale = [name for name in recording.variables if name == "event" or "event" in recording[name].dims]
-    result = recording.drop_vars(stale).assign(
+    result = recording.assign(
         {f"event_{name}": var(f"event_{name}").wrap(values, **parameters) for name, values in table.items()}
     )
     edges = np.concatenate([[0], np.cumsum(counts)])

@@ -12,7 +12,7 @@ from calcium_engine.blocks import over_frame
 from calcium_engine.coactivity import active_bins
 from calcium_engine.events import event_rows
 from calcium_engine.kernels import row_moments
-from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, fresh, latest_trace, record, sampling_rate, var
 
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
 FANO_WINDOW = 10.0  # s
@@ -156,6 +156,7 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
         MissingVariableError: there are no events yet.
         CalciumError: the burst interval is not positive.
     """
+    recording = fresh(recording, "compute_features")
     if not burst_interval > 0:
         raise CalciumError(f"burst_interval is {burst_interval} s, but must be positive")
     table = _per_event(recording, burst_interval)

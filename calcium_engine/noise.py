@@ -10,7 +10,7 @@ import xarray as xr
 
 from calcium_engine.blocks import over_frame
 from calcium_engine.kernels import absolute_differences, row_quantile, spread_below_mode
-from calcium_engine.schema import Attr, CalciumError, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import Attr, CalciumError, fresh, latest_trace, record, sampling_rate, var
 
 T = TypeVar("T")
 
@@ -75,6 +75,7 @@ def estimate_noise(
         MissingVariableError: there is no ΔF/F yet.
         CalciumError: the method is unknown.
     """
+    recording = fresh(recording, "estimate_noise")
     estimate = choose(NOISES, method, "noise method")
     name = trace or latest_trace(recording, ("dff", "detrended"))
     array = var(name).check(recording)

@@ -200,8 +200,6 @@ def analyze(
 ) -> xr.Dataset:
     """Run a recipe: from raw traces to events, ensemble events and ensembles.
 
-    Results of an earlier run that no longer follow from this one are dropped.
-
     Args:
         recording: dims neuron and frame, as `read`, `make_recording` or `simulate_recording` give it.
         recipe: a name, the path of a .toml file or a mapping; see `load_recipe`. "calibrated" makes the choices that measure
@@ -232,7 +230,7 @@ def analyze(
         chosen = chosen._with_common("seed", seed)
     chosen = chosen.with_settings(settings or {})
     steps = chosen.for_recording(recording)
-    result = _without_stale(recording, steps)
+    result = recording
     for i, step in enumerate(steps):
         if progress is not None:
             progress(step.use, i, len(steps))
@@ -243,22 +241,6 @@ def analyze(
     changes = ", ".join(f"{key}={value}" for key, value in (settings or {}).items())
     name = f"{chosen.name} with {changes}" if changes else chosen.name
     return result.assign_attrs(recipe=chosen.to_toml(), recipe_name=name)
-
-
-def _without_stale(recording: xr.Dataset, steps: list[Step]) -> xr.Dataset:
-    """Drop what these steps make anew, every table that follows from what they make, and their lines of the history.
-
-    Traces that the steps do not make stay: they may be what the steps read.
-    """
-    order = list(STEPS)
-    used = {step.use for step in steps}
-    first = min((order.index(name) for name in used), default=len(order))
-    stale = used | set(order[max(first, order.index("detect_events")) :])
-    made = [variable for variable in VARIABLES.values() if variable.made_by in stale]
-    dims = {dim for variable in made for dim in variable.dims} - {"neuron", "frame"}
-    history = str(recording.attrs.get("history", "")).splitlines()
-    kept = recording.drop_vars([variable.name for variable in made], errors="ignore").drop_dims(dims, errors="ignore")
-    return kept.assign_attrs(history="\n".join(line for line in history if line.partition("(")[0] not in stale))
 
 
 def _shipped() -> Traversable:

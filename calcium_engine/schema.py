@@ -6,6 +6,8 @@ and nowhere else, so that a name, a unit or a label is changed in one place.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -260,9 +262,47 @@ def epoch_bounds(recording: xr.Dataset) -> np.ndarray:
     return np.concatenate([[0], starts, [n_frames]]).astype(np.int64)
 
 
+# Each step reads what those before it made; features come from the events and nothing comes from features.
+CHAIN = (
+    "subtract_neuropil",
+    "estimate_baseline",
+    "compute_dff",
+    "subtract_background",
+    "estimate_noise",
+    "denoise",
+    "detect_events",
+    "compute_coactivity",
+    "find_ensemble_events",
+    "find_ensembles",
+)
+
+
+def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
+    """Begin a step: drop what an earlier run of it made, all that later steps made of that, and their lines of the history."""
+    if not isinstance(recording, xr.Dataset):
+        return recording  # the first check() says what is wrong
+    stale = {step, *CHAIN[CHAIN.index(step) + 1 :]} if step in CHAIN else {step}
+    if "compute_coactivity" in stale and step != "compute_coactivity":
+        stale.add("compute_features")
+    kept = recording.drop_vars([name for name, array in recording.data_vars.items() if array.attrs.get("made_by") in stale])
+    used = {dim for array in kept.data_vars.values() for dim in array.dims} | {"neuron", "frame"}
+    kept = kept.drop_vars([name for name, coord in kept.coords.items() if not used.issuperset(coord.dims)])
+    history = [line for line in str(kept.attrs.get("history", "")).splitlines() if line.partition("(")[0] not in stale]
+    return kept.assign_attrs(history="\n".join(history))
+
+
 def record(recording: xr.Dataset, step: str, **parameters: Attr | None) -> xr.Dataset:
-    """Note in the recording's history that a step was run, and with what."""
+    """Finish a step: note it in the history, with its parameters."""
     arguments = ", ".join(f"{key}={value!r}" for key, value in parameters.items() if value is not None)
     history = str(recording.attrs.get("history", ""))
     line = f"{step}({arguments})"
     return recording.assign_attrs(history=f"{history}\n{line}" if history else line)
+
+
+def warn(message: str) -> None:
+    """Warn, pointing at the line outside this package from which it was called."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level - 1)

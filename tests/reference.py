@@ -70,7 +70,7 @@ def rolling_quantile(traces, window, quantile):
     return np.take_along_axis(windows, rank[..., None], axis=-1)[..., 0]
 
 
-def masked_baseline(traces, start, noise, *, threshold, dilation, sigma, least_coverage):
+def masked_baseline(traces, start, noise, *, threshold, dilation, sigma):
     """As the kernel, with the Gaussian over single frames where the kernel pools them first."""
     out = np.empty_like(traces)
     n = traces.shape[1]
@@ -86,7 +86,7 @@ def masked_baseline(traces, start, noise, *, threshold, dilation, sigma, least_c
             padded_count = np.pad(keep.astype(float), reach, mode="symmetric")
             weight = np.convolve(padded_count, weights, mode="valid")
             total = np.convolve(padded_sum, weights, mode="valid")
-            enough = weight > least_coverage * weights.sum()
+            enough = weight > 0.01 * weights.sum()
             level = np.where(enough, total / np.where(enough, weight, 1.0), level)
         out[i] = level
     return out
@@ -115,12 +115,13 @@ def stationary_shrink(traces, noise, wavelet, levels, *, universal=False):
 
 def nonnegative_deconvolution(traces, decay):
     """Least squares over activity at every frame, and what was there at the first, none of them negative."""
-    from scipy.optimize import nnls
+    from scipy.optimize import lsq_linear
 
     n = traces.shape[1]
     lag = np.subtract.outer(np.arange(n), np.arange(n))
     response = np.where(lag >= 0, decay ** np.maximum(lag, 0), 0.0)
-    activity = np.array([nnls(response, trace.astype(np.float64))[0] for trace in traces])
+    # not scipy.optimize.nnls, whose answer was seen to be far from the least squares
+    activity = np.array([lsq_linear(response, trace, bounds=(0, np.inf), method="bvls").x for trace in traces.astype(np.float64)])
     activity[:, 0] = 0.0
     return activity
 

@@ -33,7 +33,9 @@ print("alive")
 
 
 def _run(code, *args, **environment):
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, env=os.environ | environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, env=os.environ | environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

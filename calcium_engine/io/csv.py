@@ -81,9 +81,7 @@ def read_csv(
         warn_if_transposed(path.name, *values.shape)
     if in_rows:
         ids = labels if neuron is None else neuron
-        return make_recording(
-            values, sampling_rate=sampling_rate, neuron=ids, variable=variable, source=path.name
-        )
+        return make_recording(values, sampling_rate=sampling_rate, neuron=ids, variable=variable, source=path.name)
     return _from_columns(values, layout, sampling_rate, variable, neuron, path)
 
 
@@ -191,7 +189,9 @@ def _ids(labels: tuple[str, ...]) -> np.ndarray:
 class _Table:
     """A file's text and its layout; parses the body batch by batch."""
 
-    def __init__(self, path: Path, text: bytes, delimiter: str, header_rows: int, skipped: int, labelled: bool, dtype: type) -> None:
+    def __init__(
+        self, path: Path, text: bytes, delimiter: str, header_rows: int, skipped: int, labelled: bool, dtype: type
+    ) -> None:
         self.path, self.text, self.delimiter = path, text, delimiter
         self.mark = delimiter.encode()
         self.skipped, self.labelled = skipped, labelled

@@ -19,8 +19,8 @@ def _mirror(values, reach):
 
 
 @inline
-def _smooth_outside(trace, masked, sigma, least_coverage, previous, out):
-    """Gaussian-weighted mean of the samples that are not masked, edges reflected; `previous` where too few are left.
+def _smooth_outside(trace, masked, sigma, previous, out, coverage):
+    """Gaussian-weighted mean of the samples that are not masked, and their share of the weight; edges reflected.
 
     Samples are pooled into bins of σ/8 first: that widens the Gaussian by one part in 1500, and costs 64 times less.
     """
@@ -44,7 +44,7 @@ def _smooth_outside(trace, masked, sigma, least_coverage, previous, out):
     weights = np.empty(2 * reach + 1)
     for d in range(2 * reach + 1):
         weights[d] = np.exp(-0.5 * ((d - reach) * width / sigma) ** 2)
-    least = least_coverage * weights.sum() * width
+    full = weights.sum() * width
     level = np.zeros(n_bins)
     weight = np.zeros(n_bins)
     for d in range(2 * reach + 1):  # bins inside: that loop has no order to keep, and so runs many at a time
@@ -52,18 +52,22 @@ def _smooth_outside(trace, masked, sigma, least_coverage, previous, out):
             level[b] += weights[d] * sums[b + d]
             weight[b] += weights[d] * counts[b + d]
     for b in range(n_bins):
-        level[b] = level[b] / weight[b] if weight[b] > least else np.nan
+        level[b] = level[b] / weight[b] if weight[b] > 0.01 * full else np.nan
+        weight[b] /= full
     for b in range(n_bins + 1):  # straight lines from the centre of each bin to the next; level beyond the first and the last
         left = level[max(b - 1, 0)]
         step = (level[min(b, n_bins - 1)] - left) / width
+        share = weight[max(b - 1, 0)]
+        share_step = (weight[min(b, n_bins - 1)] - share) / width
         centre = (b - 0.5) * width - 0.5
         seen = not np.isnan(step)
         for t in range(max(b * width - width // 2, 0), min((b + 1) * width - width // 2, n)):
             out[t] = left + step * (t - centre) if seen else previous[t]
+            coverage[t] = share + share_step * (t - centre)
 
 
 @kernel
-def _masked_baseline(traces, start, noise, threshold, dilation, sigma, least_coverage, out, covered):
+def _masked_baseline(traces, start, noise, threshold, dilation, sigma, out, coverage):
     for i in prange(traces.shape[0]):
         n = traces.shape[1]
         trace = traces[i]
@@ -82,22 +86,10 @@ def _masked_baseline(traces, start, noise, threshold, dilation, sigma, least_cov
                     for k in range(max(until, t - dilation), min(t + dilation + 1, n)):
                         masked[k] = True
                     until = t + dilation + 1
-            _smooth_outside(trace, masked, sigma, least_coverage, current, level)
+            _smooth_outside(trace, masked, sigma, current, level, coverage[i])
             level, current = current, level
         for t in range(n):
             out[i, t] = current[t]
-        # what share of each window was left to see the baseline by
-        count = 0
-        half = int(2.0 * sigma)
-        for t in range(min(half, n)):
-            count += not masked[t]
-        for t in range(n):
-            if t + half < n:
-                count += not masked[t + half]
-            if t - half - 1 >= 0:
-                count -= not masked[t - half - 1]
-            size = min(t + half, n - 1) - max(t - half, 0) + 1
-            covered[i, t] = count >= least_coverage * size
 
 
 def masked_baseline(
@@ -108,7 +100,6 @@ def masked_baseline(
     threshold: float,
     dilation: int,
     sigma: float,
-    least_coverage: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slow level of each trace by the samples outside transients.
 
@@ -122,12 +113,12 @@ def masked_baseline(
         threshold: in units of `noise`.
         dilation: frames.
         sigma: frames.
-        least_coverage: where less than this share of a window is left, the level before is kept and the frame is not `covered`.
 
     Returns:
-        The level (like `traces`) and whether each frame was covered (bool).
+        The level, and the share of the Gaussian's weight that was left to see it by; both like `traces`. Where next to nothing
+        was left, the level is that of the round before.
     """
     out = np.empty_like(traces)
-    covered = np.empty(traces.shape, np.bool_)
-    _masked_baseline(traces, start, noise, float(threshold), int(dilation), float(sigma), float(least_coverage), out, covered)
-    return out, covered
+    coverage = np.empty_like(traces)
+    _masked_baseline(traces, start, noise, float(threshold), int(dilation), float(sigma), out, coverage)
+    return out, coverage

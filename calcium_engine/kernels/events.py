@@ -238,10 +238,11 @@ def measure_events(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Onset, peak, offset, amplitude, widths and area of the transient at each detected peak.
 
-    `climb` is how far the trace rises from the valley before the event (or from rest) to its peak. The base under an event is its neuron's resting level, plus what the transient before it left at the valley between them,
-    decaying with `tau`; amplitude is the height of the peak over that base. Onset and offset lie where the trace last before and
-    first after the peak crosses base + 0.2 · amplitude, the half width at 0.5 (interpolated between frames), or at the valleys to
-    the neighbouring events. A width that a neighbour or an edge cuts off is continued by the decay, and flagged.
+    The base under an event is its neuron's resting level, plus what the transient before it left at the valley between them,
+    decaying with `tau`; amplitude is the height of the peak over that base, `climb` the height over the valley (or rest). Onset
+    and offset lie where the trace last before and first after the peak crosses base + 0.2 · amplitude, the half width at 0.5
+    (interpolated between frames), or at the valleys to the neighbouring events. A width that a neighbour or an edge cuts off is
+    continued by the decay, and flagged.
 
     Args:
         traces: neuron × frame, the trace to measure.

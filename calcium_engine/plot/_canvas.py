@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -23,6 +24,9 @@ INK, GREY, PALE = "#222222", "#8A8A8A", "#D9D9D9"
 
 # Traces that are fractions are shown in percent, as the field reads them.
 PERCENT = ("dff", "background", "detrended", "denoised")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _OFFSCREEN: ContextVar[bool] = ContextVar("offscreen", default=False)
 
@@ -45,6 +49,36 @@ def _new_figure(size: tuple[float, float]) -> Any:
     from matplotlib import pyplot
 
     return pyplot.figure(figsize=size)
+
+
+STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.fontsize": 8.0,
+    "axes.linewidth": 0.8,
+    "text.usetex": False,
+}
+
+
+def styled(plot: Callable[P, R]) -> Callable[P, R]:
+    """Draw a new figure in the project's style; Axes or Figures that the user gives keep theirs."""
+
+    @functools.wraps(plot)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> R:
+        import matplotlib
+
+        if not _OFFSCREEN.get():
+            # a backend that wakes up inside the context would have its own settings undone at its end
+            from matplotlib import pyplot
+
+            pyplot.draw_if_interactive()  # type: ignore[no-untyped-call]
+        with matplotlib.rc_context(STYLE if kwargs.get("axes") is None else {}):
+            return plot(*args, **kwargs)
+
+    return draw
 
 
 def panels(

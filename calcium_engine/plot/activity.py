@@ -21,6 +21,7 @@ from calcium_engine.plot._canvas import (
     positions,
     say,
     span,
+    styled,
     text,
     whole_numbers,
     whole_time_axis,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@styled
 def plot_raster(recording: xr.Dataset, neurons: Any = None, *, axes: Any = None) -> Axes:
     """Draw the raster: a mark at every event's onset, time × neuron id.
 
@@ -79,6 +81,7 @@ def neuron_axis(axes: Axes, ids: np.ndarray, what: str = "neuron id") -> None:
     axes.set_ylabel(what)
 
 
+@styled
 def plot_features(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     """Draw the population's event rate over the recording, and how rates, amplitudes, FWHM and inter-event intervals spread.
 

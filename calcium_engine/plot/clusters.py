@@ -19,6 +19,7 @@ from calcium_engine.plot._canvas import (
     few_ticks,
     panels,
     say,
+    styled,
     whole_numbers,
 )
 from calcium_engine.schema import var
@@ -43,6 +44,7 @@ def _leaves(tree: np.ndarray, n: int) -> np.ndarray:
     return np.asarray(leaves_list(np.ascontiguousarray(tree, dtype=np.float64)))
 
 
+@styled
 def plot_similarity(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     """Draw the Jaccard similarity between ensemble events, ordered by cluster, with each event's ensemble along two sides.
 
@@ -104,6 +106,7 @@ def _strip(axes: Axes, labels: np.ndarray, upright: bool) -> None:
     axes.set_axis_off()
 
 
+@styled
 def plot_cut(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     """Draw what the number of ensembles rests on: the dendrogram with its cut, and the variance that components explain.
 

@@ -16,6 +16,7 @@ from calcium_engine.plot._canvas import (
     breaks,
     panels,
     say,
+    styled,
     thinned,
     whole_numbers,
     whole_time_axis,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@styled
 def plot_coactivity(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     """Draw how many neurons start an event in each bin, what chance expects, the threshold, and the bins above it.
 
@@ -84,6 +86,7 @@ def _mark_significant(axes: Axes, recording: xr.Dataset, time: np.ndarray, count
     axes.plot(time[significant], counts[significant], "o", color=VERMILLION, ms=2.6, mew=0, ls="none", label=many)
 
 
+@styled
 def plot_null(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     """Draw the share of bins with each number of coactive neurons: observed against chance, on a logarithmic axis.
 

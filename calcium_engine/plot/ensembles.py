@@ -16,6 +16,7 @@ from calcium_engine.plot._canvas import (
     own_events,
     panels,
     say,
+    styled,
     text,
     whole_time_axis,
 )
@@ -41,6 +42,7 @@ def _home(core: np.ndarray) -> np.ndarray:
     return np.where(core.any(axis=0), core.argmax(axis=0), len(core)) if len(core) else np.zeros(core.shape[1], dtype=np.int64)
 
 
+@styled
 def plot_membership(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     """Draw who is in each ensemble: the share of its events in which each neuron takes part, core neurons underlined.
 
@@ -79,6 +81,7 @@ def plot_membership(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     return panel
 
 
+@styled
 def plot_ensembles(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     """Draw who and when: each ensemble's events over time, and the raster sorted by ensemble with those events coloured.
 
@@ -160,6 +163,7 @@ def _mark_cores(axes: Axes, recording: xr.Dataset, order: np.ndarray, ensembles:
             axes.text(1.016, inside.mean(), str(ensemble), transform=place, color=colour_of(ensemble), va="center", clip_on=False)
 
 
+@styled
 def plot_positions(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     """Draw where the core neurons of each ensemble lie; a neuron of several ensembles shows all of their colours.
 

@@ -33,17 +33,6 @@ FIGURES: dict[str, Callable[..., Any]] = {
     "11_positions": plot_positions,
 }
 
-_STYLE: Any = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0,
-    "legend.fontsize": 8.0,
-    "axes.linewidth": 0.8,
-    "text.usetex": False,
-}
-
 
 def render_figures(recording: xr.Dataset, names: Iterable[str] | None = None, *, dpi: float = 140.0) -> dict[str, bytes]:
     """Draw figures off the screen.
@@ -56,10 +45,8 @@ def render_figures(recording: xr.Dataset, names: Iterable[str] | None = None, *,
     Returns:
         PNG bytes by name, in the order of `FIGURES`.
     """
-    import matplotlib
-
     drawn: dict[str, bytes] = {}
-    with offscreen(), matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with offscreen(), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing"
         )  # an id in a script that the font lacks still gets its figure

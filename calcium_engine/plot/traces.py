@@ -21,6 +21,7 @@ from calcium_engine.plot._canvas import (
     positions,
     say,
     span,
+    styled,
     text,
     thinned,
     time_unit,
@@ -42,6 +43,7 @@ STAGES = (
 STRETCH = 120.0  # seconds: long enough for several transients, short enough to see the shape of each
 
 
+@styled
 def plot_stages(
     recording: xr.Dataset, neurons: Any = None, *, start: float | None = None, duration: float | None = None, axes: Any = None
 ) -> np.ndarray:
@@ -92,6 +94,7 @@ def plot_stages(
     return grid
 
 
+@styled
 def plot_events(
     recording: xr.Dataset,
     neurons: Any = None,
