@@ -15,6 +15,8 @@ import xarray as xr
 
 from calcium_engine.schema import CalciumError, epoch_bounds, sampling_rate
 
+BLOCK_BYTES = 2**21  # of one trace variable that a function of rows handles at a time
+
 Rows = Callable[..., Any]
 
 
@@ -43,12 +45,31 @@ def _whole_traces(array: xr.DataArray) -> None:
         )
 
 
+def _in_blocks(function: Rows) -> Rows:
+    """Run a function of rows on a few of them at a time: what it needs on the way stays in the cache, whatever their number."""
+
+    def run(*arguments: np.ndarray) -> Any:
+        n = len(arguments[0])
+        rows = max(1, BLOCK_BYTES // max(1, arguments[0][:1].nbytes))
+        if n <= rows:
+            return function(*(np.ascontiguousarray(a) for a in arguments))
+        out: tuple[np.ndarray, ...] = ()
+        for first in range(0, n, rows):
+            results = function(*(np.ascontiguousarray(a[first : first + rows]) for a in arguments))
+            results = results if isinstance(results, tuple) else (results,)
+            out = out or tuple(np.empty((n, *result.shape[1:]), result.dtype) for result in results)
+            for whole, result in zip(out, results, strict=True):
+                whole[first : first + rows] = result
+        return out if len(out) > 1 else out[0]
+
+    return run
+
+
 def _by_epoch(function: Rows, bounds: np.ndarray, n_traces: int) -> Rows:
     """Run a function of traces on each epoch by itself, so that no window or filter reaches across a gap."""
 
     def run(*arguments: Any) -> Any:
-        traces = [np.ascontiguousarray(a) for a in arguments[:n_traces]]
-        rest = [np.ascontiguousarray(a) for a in arguments[n_traces:]]
+        traces, rest = arguments[:n_traces], arguments[n_traces:]
         if len(bounds) == 2:
             return function(*traces, *rest)
         parts = [function(*(np.ascontiguousarray(t[:, start:stop]) for t in traces), *rest) for start, stop in pairwise(bounds)]
@@ -70,7 +91,7 @@ def along_frame(
     for trace in traces:
         _whole_traces(trace)
     return xr.apply_ufunc(
-        _by_epoch(function, epoch_bounds(recording), len(traces)),
+        _in_blocks(_by_epoch(function, epoch_bounds(recording), len(traces))),
         *traces,
         *per_neuron,
         input_core_dims=[["frame"]] * len(traces) + [[]] * len(per_neuron),
@@ -88,11 +109,8 @@ def over_frame(
     for trace in traces:
         _whole_traces(trace)
 
-    def run(*arguments: Any) -> Any:
-        return function(*(np.ascontiguousarray(a) for a in arguments))
-
     return xr.apply_ufunc(
-        run,
+        _in_blocks(function),
         *traces,
         *per_neuron,
         input_core_dims=[["frame"]] * len(traces) + [[]] * len(per_neuron),

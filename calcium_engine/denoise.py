@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from calcium_engine.blocks import along_frame
-from calcium_engine.kernels import fill_gaps, stationary_shrink
+from calcium_engine.kernels import fill_gaps, has_gaps, stationary_shrink
 from calcium_engine.noise import choose
 from calcium_engine.schema import Attr, CalciumError, fresh, latest_trace, record, sampling_rate, var
 
@@ -49,7 +50,9 @@ def _decimated_in_threads(traces: np.ndarray, noise: np.ndarray, *how: Any) -> n
     """Share the rows among threads: PyWavelets lets go of the interpreter's lock."""
     from concurrent.futures import ThreadPoolExecutor
 
-    pieces = np.array_split(np.arange(len(traces)), max(1, min(os.cpu_count() or 1, len(traces))))
+    n_threads = max(1, min(os.cpu_count() or 1, len(traces)))
+    edges = np.linspace(0, len(traces), n_threads + 1).astype(int)
+    pieces = [slice(start, stop) for start, stop in pairwise(edges)]
     with ThreadPoolExecutor(len(pieces)) as pool:
         return np.concatenate(list(pool.map(lambda rows: _decimated(traces[rows], noise[rows], *how), pieces)))
 
@@ -105,8 +108,10 @@ def denoise(
 
     def clean(traces: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         # where a trace has too few samples to know its noise, nothing is taken for noise
-        result = transform(fill_gaps(traces), np.nan_to_num(sigma), pywt.Wavelet(wavelet_name), depth, universal)
-        return np.where(np.isnan(traces), np.nan, result).astype(traces.dtype, copy=False)
+        how = np.nan_to_num(sigma), pywt.Wavelet(wavelet_name), depth, universal
+        if not has_gaps(traces):
+            return transform(traces, *how)
+        return np.where(np.isnan(traces), traces, transform(fill_gaps(traces), *how))
 
     denoised = along_frame(clean, recording, array, per_neuron=[noise])
     parameters: dict[str, Attr | None] = {

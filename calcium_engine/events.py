@@ -13,7 +13,7 @@ import xarray as xr
 
 from calcium_engine.blocks import gather, mark_rows
 from calcium_engine.indicators import Indicator, get_indicator
-from calcium_engine.kernels import fill_gaps, find_peaks, measure_events, nonnegative_deconvolution, row_moments
+from calcium_engine.kernels import fill_gaps, find_peaks, has_gaps, measure_events, nonnegative_deconvolution, row_moments
 from calcium_engine.noise import choose
 from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, fresh, latest_trace, record, sampling_rate, var
 
@@ -48,7 +48,7 @@ class Search:
 
     def bridge(self, traces: np.ndarray) -> np.ndarray:
         """Fill short gaps, epoch by epoch."""
-        if not np.isnan(traces).any():
+        if not has_gaps(traces):
             return traces
         longest = round(BRIDGED_GAP * self.rate)
         pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in pairwise(self.bounds)]
@@ -65,7 +65,7 @@ def resting_level(traces: np.ndarray) -> np.ndarray:
     valid = np.count_nonzero(~np.isnan(ordered), axis=1)
 
     def sample(share: float, count: np.ndarray) -> np.ndarray:
-        return ordered[rows, (share * np.maximum(count - 1, 0)).astype(np.int64)]
+        return np.asarray(ordered[rows, (share * np.maximum(count - 1, 0)).astype(np.int64)])
 
     median = sample(0.5, valid)
     spread = median - sample(0.1587, valid)  # one σ under the median of normal noise

@@ -277,3 +277,17 @@ def test_real_files():
     assert int(inscopix["is_cell"].sum()) == 11
     assert np.flatnonzero(np.diff(inscopix["epoch"])).tolist() == [12034]
     assert float(inscopix["sampling_rate"]) == pytest.approx(10, rel=1e-3)
+
+
+@pytest.mark.parametrize("header", ["", "x,"])
+def test_wide_rows_are_counted_as_narrow_ones_are(tmp_path, header):
+    array = np.random.default_rng(0).normal(size=(5, 300)).round(3)
+    rows = [",".join(f"{value:g}" for value in row) for row in array]
+    path = tmp_path / "wide.csv"
+    head = ",".join(f"{header and 'f'}{k}" for k in range(300)) + "\n" if header else ""
+    path.write_text(head + "\n".join(rows) + "\n")
+    np.testing.assert_allclose(read_csv(path, sampling_rate=5)["fluorescence"], array, rtol=1e-6)
+    rows[3] += ",1"
+    path.write_text(head + "\n".join(rows) + "\n")
+    with pytest.raises(CalciumError, match=f"row {5 if header else 4} has 301 cells"):
+        read_csv(path, sampling_rate=5)

@@ -25,7 +25,8 @@ from calcium_engine.io.layout import HEAD_LINES, QUOTED_DELIMITER, Layout, cells
 from calcium_engine.io.recording import check_orientation, label_neurons, make_recording, warn_if_transposed
 from calcium_engine.schema import CalciumError
 
-BATCH_BYTES = 2**22  # text parsed at a time: the copies that parsing makes stay small
+LONG_ROW = 64  # cells; rows from there on are counted one by one
+BATCH_BYTES = 2**21  # text parsed at a time: the copies that parsing makes stay small
 
 
 def read_csv(
@@ -196,6 +197,9 @@ class _Table:
         self.mark = delimiter.encode()
         self.skipped, self.labelled = skipped, labelled
         self.dtype = dtype
+        # A comma that parts cells can only be a decimal one inside quotes; any other comma is a decimal one.
+        quoted = QUOTED_DELIMITER.encode()
+        self.decimal_comma = b"," if delimiter != "," else quoted if quoted in text else b""
         self.body = 0
         for _ in range(header_rows):
             self.body = text.index(b"\n", self.body) + 1
@@ -237,10 +241,13 @@ class _Table:
     def _check_lengths(self, batch: bytes, start: int) -> None:
         """Refuse rows whose number of cells is not the first's; `start` is where the batch lies."""
         characters = np.frombuffer(batch, np.uint8)
-        newline = characters == ord("\n")
-        n_rows = int(np.count_nonzero(newline))
-        ends = np.flatnonzero(newline | (characters == self.mark[0]))
-        if ends.size == n_rows * self.width and newline[ends[self.width - 1 :: self.width]].all():
+        marks = characters == self.mark[0]
+        ends = np.flatnonzero(characters == ord("\n"))
+        if self.width > LONG_ROW:
+            starts = np.concatenate([[0], ends])[:-1]
+            if all(np.count_nonzero(marks[first:last]) == self.width - 1 for first, last in zip(starts, ends, strict=True)):
+                return
+        elif (np.diff(np.searchsorted(np.flatnonzero(marks), ends), prepend=0) == self.width - 1).all():
             return
         for number, line in enumerate(batch.splitlines(), self._row(start)):
             cells = line.count(self.mark) + 1
@@ -254,8 +261,8 @@ class _Table:
 
     def _values(self, batch: bytes, start: int) -> np.ndarray:
         """Return a batch's numbers, row by row; `start` is where it lies."""
-        # A comma that parts cells can only be a decimal one inside quotes; any other comma is a decimal one.
-        batch = batch.replace(QUOTED_DELIMITER.encode() if self.delimiter == "," else b",", b".")
+        if self.decimal_comma:
+            batch = batch.replace(self.decimal_comma, b".")
         columns = self.width - int(self.labelled)
         flat = batch.replace(self.mark, b"\n")
         try:

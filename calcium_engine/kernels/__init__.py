@@ -5,7 +5,7 @@ from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_bino
 from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
 from calcium_engine.kernels.differences import absolute_differences
 from calcium_engine.kernels.events import find_peaks, measure_events
-from calcium_engine.kernels.gaps import fill_gaps
+from calcium_engine.kernels.gaps import fill_gaps, has_gaps
 from calcium_engine.kernels.mode import spread_below_mode
 from calcium_engine.kernels.moments import row_moments
 from calcium_engine.kernels.order import row_quantile
@@ -17,6 +17,7 @@ __all__ = [
     "absolute_differences",
     "fill_gaps",
     "find_peaks",
+    "has_gaps",
     "jaccard_similarity",
     "masked_baseline",
     "measure_events",

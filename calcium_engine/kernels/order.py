@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from calcium_engine.kernels.gaps import has_gaps
+
 
 def row_quantile(traces: np.ndarray, quantile: float) -> np.ndarray:
     """Quantile of each row's samples that are not NaN, interpolated linearly between ranks; NaN for a row without any.
@@ -14,7 +16,8 @@ def row_quantile(traces: np.ndarray, quantile: float) -> np.ndarray:
     >>> row_quantile(np.array([[3.0, 1.0, np.nan, 2.0]]), 0.5)
     array([2.])
     """
-    valid = traces.shape[1] - np.count_nonzero(np.isnan(traces), axis=1)
+    n = traces.shape[1]
+    valid = n - np.count_nonzero(np.isnan(traces), axis=1) if has_gaps(traces) else np.full(len(traces), n)
     out = np.full(len(traces), np.nan)
     for count in np.unique(valid[valid > 0]):
         rows = valid == count
