@@ -255,3 +255,18 @@ def test_a_reader_that_leaves_early_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 141
+
+
+def test_only_accepted_cells_are_analysed_unless_all_are_wanted(tmp_path, capsys):
+    recording = simulate_recording(n_neurons=6, n_frames=600, sampling_rate=RATE, n_ensembles=0, seed=2)
+    store = tmp_path / "six.zarr"
+    marked = recording.assign_coords(is_cell=("neuron", [True, False, True, True, False, False]))
+    io.save_recording(marked, store)
+    assert main(["run", str(store), "--out", str(tmp_path / "three"), "--no-figures", "--quiet"]) == 0
+    assert "3 of 6 neurons are accepted as cells" in capsys.readouterr().out
+    assert io.open_recording(tmp_path / "three" / "recording.zarr")["neuron"].values.tolist() == [0, 2, 3]
+    assert main(["run", str(store), "--out", str(tmp_path / "six"), "--no-figures", "--quiet", "--cells", "all"]) == 0
+    assert io.open_recording(tmp_path / "six" / "recording.zarr").sizes["neuron"] == 6
+    io.save_recording(recording.assign_coords(is_cell=("neuron", [False] * 6)), store, overwrite=True)
+    assert main(["run", str(store), "--out", str(tmp_path / "none"), "--quiet"]) == 1
+    assert "--cells all" in capsys.readouterr().err

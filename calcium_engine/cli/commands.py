@@ -17,7 +17,7 @@ from calcium_engine.indicators import get_indicator
 from calcium_engine.io import fetch_intro, read, save_recording
 from calcium_engine.io.atomic import replacing
 from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
-from calcium_engine.schema import CalciumError, MissingVariableError
+from calcium_engine.schema import CalciumError, MissingVariableError, record
 from calcium_engine.score import describe_recovery, score_recovery
 from calcium_engine.simulate import simulate_recording
 
@@ -28,7 +28,18 @@ DOWNLOADS: dict[str, Callable[[], Path]] = {"intro": fetch_intro}
 def run(arguments: Namespace) -> None:
     """Analyse a recording."""
     indicator = get_indicator(arguments.indicator).name if arguments.indicator else None
-    _analyse(arguments, lambda: _read(arguments), arguments.out, overwrite=arguments.overwrite, indicator=indicator)
+    _analyse(arguments, lambda: _cells(_read(arguments), arguments.cells), arguments.out, overwrite=arguments.overwrite, indicator=indicator)
+
+
+def _cells(recording: xr.Dataset, which: str) -> xr.Dataset:
+    """Take the neurons that the input accepts as cells, where it says so: what was rejected can make ensembles of its own."""
+    if which == "all" or "is_cell" not in recording.coords or recording["is_cell"].values.all():
+        return recording
+    accepted, of = int(recording["is_cell"].sum()), recording.sizes["neuron"]
+    if accepted == 0:
+        raise CalciumError(f"none of the {of} neurons is accepted as a cell; --cells all takes them all the same")
+    print(f"{accepted} of {of} neurons are accepted as cells and analysed; --cells all takes all")
+    return record(recording.isel(neuron=recording["is_cell"].values), "accepted_cells", accepted=accepted, of=of)
 
 
 def demo(arguments: Namespace) -> None:

@@ -42,6 +42,12 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=commands.run)
     _add_input(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make for the results")
+    parser.add_argument(
+        "--cells",
+        choices=("accepted", "all"),
+        default="accepted",
+        help="where the input marks which neurons are cells, take those (default), or all",
+    )
     _add_analysis(parser)
     parser.add_argument("--indicator", metavar="NAME", help="calcium indicator, such as GCaMP6s")
     parser.add_argument("--overwrite", action="store_true", help="replace DIR, where it holds results of an earlier run")
