@@ -133,7 +133,8 @@ def plot_events(
     frames, time, bounds = _frames_within(recording, window)
     scale = 100.0 if name in PERCENT else 1.0
     values = var(name).check(recording).isel(neuron=rows, frame=frames).values * scale
-    inside = inside | np.pad(inside, ((0, 0), (1, 0)))[:, :-1]  # to the next sample, so that an event of one frame has a line
+    inside = active.isel(neuron=rows, frame=frames).values
+    inside = inside | np.pad(inside, ((0, 0), (0, 1)))[:, 1:]  # with the frame before: the rise begins between it and the first
     of_event = event_rows(recording)
     for level, row in enumerate(rows):
         y, height = _unit_height(values[level])
