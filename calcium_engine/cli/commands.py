@@ -28,7 +28,13 @@ DOWNLOADS: dict[str, Callable[[], Path]] = {"intro": fetch_intro}
 def run(arguments: Namespace) -> None:
     """Analyse a recording."""
     indicator = get_indicator(arguments.indicator).name if arguments.indicator else None
-    _analyse(arguments, lambda: _cells(_read(arguments), arguments.cells), arguments.out, overwrite=arguments.overwrite, indicator=indicator)
+    _analyse(
+        arguments,
+        lambda: _cells(_read(arguments), arguments.cells),
+        arguments.out,
+        overwrite=arguments.overwrite,
+        indicator=indicator,
+    )
 
 
 def _cells(recording: xr.Dataset, which: str) -> xr.Dataset:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from calcium_engine.schema import COORDINATES, SCHEMA_VERSION, CalciumError, record, var
+from calcium_engine.schema import COORDINATES, SCHEMA_VERSION, CalciumError, record, var, warn
 
 EPOCH_GAP_S = 1.0  # a pause longer than this ends an epoch: no filter or window may reach across it
 RATE_TOLERANCE = 0.01  # a given rate may differ from the one of the time stamps by so much
@@ -107,11 +106,9 @@ def check_orientation(orientation: str | None) -> None:
 def warn_if_transposed(name: str, n_rows: int, n_columns: int) -> None:
     """Warn where rows, taken for neurons, outnumber columns: recordings have more frames than neurons."""
     if n_rows > n_columns:
-        warnings.warn(
+        warn(
             f"{name} has {n_rows} rows and {n_columns} columns, and rows are taken for neurons; "
-            "give orientation='columns' if neurons are in columns, or orientation='rows' to confirm",
-            UserWarning,
-            stacklevel=3,
+            "give orientation='columns' if neurons are in columns, or orientation='rows' to confirm"
         )
 
 

@@ -1,0 +1,38 @@
+"""The README's lines run as they stand, and print what it shows."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_lines_run_and_print_the_dataset_shown(tmp_path):
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    shown = re.search(r"```\n(<xarray.Dataset>.*?)```", README, re.DOTALL).group(1)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 8
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # sizes and labels; how xarray spaces them is its own affair
+    dimensions = re.search(r"Dimensions:(.*?)Coordinates", shown, re.DOTALL).group(1).split()
+    assert re.search(r"Dimensions:(.*?)Coordinates", done.stdout, re.DOTALL).group(1).split() == dimensions
+    for name in ("dff", "event_onset", "coactivity", "participation", "is_core"):
+        assert (
+            re.search(rf"^    {name} .*", shown, re.MULTILINE).group(0).split()[:4]
+            == (re.search(rf"^    {name} .*", done.stdout, re.MULTILINE).group(0).split()[:4])
+        )
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "ensembles.png", "events.csv", "report.html"}
+
+
+def test_both_set_up_commands_are_there():
+    assert "python -m pip install . && python -m calcium_engine demo" in README
+    assert 'python -m pip install -e ".[test]" && python -m pytest' in README
+
+
+def test_what_it_links_to_exists():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README) + re.findall(r"`((?:notebooks|benchmarks|data)/[^`*]*)`", README):
+        assert (ROOT / target).exists(), target
