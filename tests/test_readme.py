@@ -10,6 +10,12 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def _described(printed):
+    """Dimensions, and each variable's name, dims and dtype; how xarray spaces them is its own affair."""
+    dimensions = re.search(r"Dimensions:(.*?)Coordinates", printed, re.DOTALL).group(1).split()
+    return dimensions, re.findall(r"^  [ *] (\w+) +(\(.*?\)) (\w+)", printed, re.MULTILINE)
+
+
 def test_the_lines_run_and_print_the_dataset_shown(tmp_path):
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     shown = re.search(r"```\n(<xarray.Dataset>.*?)```", README, re.DOTALL).group(1)
