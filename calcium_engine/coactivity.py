@@ -24,8 +24,8 @@ def bin_starts(recording: xr.Dataset, width: int) -> np.ndarray:
 def active_bins(recording: xr.Dataset, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Neuron (row) and bin of every event onset, each pair once, ordered by neuron and bin.
 
-    An onset between two frames belongs to the nearer one. An event under way when its epoch begins has no onset to count: all
-    such events would coincide.
+    An onset between two frames belongs to the nearer one. An event under way when its epoch begins, or when a gap ends, has
+    no onset to count: all such events would coincide.
     """
     n_frames = recording.sizes["frame"]
     starts = bin_starts(recording, width)
@@ -33,7 +33,7 @@ def active_bins(recording: xr.Dataset, width: int) -> tuple[np.ndarray, np.ndarr
     for k in range(width):
         bin_of_frame[starts + k] = np.arange(len(starts))
     onset = np.interp(var("event_onset").check(recording).values, recording["time"].values, np.arange(n_frames))
-    under_way = np.isin(onset, epoch_bounds(recording)) & ((var("event_flags").check(recording).values & EVENT_FLAGS["edge"]) > 0)
+    under_way = (var("event_flags").check(recording).values & EVENT_FLAGS["onset_unseen"]) > 0
     bins = bin_of_frame[np.floor(onset + 0.5).astype(np.int64)]
     rows = event_rows(recording)
     pairs = np.unique((rows * len(starts) + bins)[(bins >= 0) & ~under_way])
@@ -68,12 +68,12 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
     starts = bin_starts(recording, width)
     if len(starts) == 0:
         raise CalciumError(f"a bin of {bin:g} s ({width} frames) is longer than the recording; give a shorter bin")
+    _, bins = active_bins(recording, width)
     if abs(effective - bin) > 0.1 * bin:
         warn(
             f"bins of {bin:g} s are {bin * rate:.3g} frames at {rate:g} Hz: whole bins of {width} frame{'s' * (width > 1)} "
             f"({effective:.3g} s) are used; bin={effective:.3g} asks for just that"
         )
-    _, bins = active_bins(recording, width)
     time = recording["time"].values
     parameters: dict[str, Attr | None] = {"bin_s": float(bin), "bin_width_s": effective, "bin_frames": width}
     counts = np.bincount(bins, minlength=len(starts)).astype(np.int32)
@@ -143,7 +143,7 @@ def find_ensemble_events(
         The recording with `coactivity_expected`, `coactivity_pvalue`, `is_coactive` (bin), `coactivity_null` (count) and one
         `ensemble_event` for each stretch of touching significant bins, described by its peak bin: time, start, duration, size,
         p-value and `participation` (ensemble_event × neuron). Attributes of `is_coactive`: `threshold`, the smallest significant
-        count; `attained_alpha`, its exact chance; `expected_false_bins`; `n_tests`.
+        count; `attained_alpha`, its chance under this null (sampled, with shuffles); `expected_false_bins`; `n_tests`.
 
     Raises:
         MissingVariableError: there is no coactivity yet.
@@ -155,8 +155,8 @@ def find_ensemble_events(
     alpha = DEFAULT_ALPHA[significance] if alpha is None else alpha
     if not 0.0 < alpha < 1.0:
         raise CalciumError(f"alpha is {alpha}, but must be between 0 and 1")
-    if shuffles < 0 or seed < 0:
-        raise CalciumError(f"shuffles and seed must not be negative, but are {shuffles} and {seed}")
+    if shuffles < 0 or not 0 <= seed < 2**63:
+        raise CalciumError(f"shuffles and seed must not be negative, nor the seed over 2^63, but they are {shuffles} and {seed}")
     coactivity = var("coactivity").check(recording)
     counts, width = coactivity.values, int(coactivity.attrs["bin_frames"])
     law, pvalues = _null(recording, width, shuffles, seed)

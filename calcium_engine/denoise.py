@@ -13,7 +13,7 @@ import xarray as xr
 from calcium_engine.blocks import along_frame
 from calcium_engine.kernels import fill_gaps, has_gaps, stationary_shrink
 from calcium_engine.noise import choose
-from calcium_engine.schema import Attr, CalciumError, fresh, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, record, sampling_rate, var
 
 
 def default_levels(rate: float) -> int:
@@ -98,7 +98,7 @@ def denoise(
     wavelet_name = wavelet or WAVELETS[method]
     if wavelet_name not in pywt.wavelist(kind="discrete") or not pywt.Wavelet(wavelet_name).orthogonal:
         raise CalciumError(f"unknown wavelet {wavelet_name!r}; choose an orthogonal one of PyWavelets, such as db2 or sym4")
-    name = trace or latest_trace(recording, ("dff", "detrended"))
+    name = dff_trace(recording, trace, DFF_TRACES[:2])
     array, noise = var(name).check(recording), var("noise").check(recording)
     depth = default_levels(sampling_rate(recording)) if levels is None else levels
     if not 1 <= depth <= 12:

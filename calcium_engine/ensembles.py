@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ NULL_EVENTS = 1000  # random events behind the null cut: half a million pairs, o
 NULL_PERCENTILE = 0.1
 CORE_ALPHA = 0.01
 CORE_SHARE = 0.3
+CORE_LEAST = 3  # two neurons make no ensemble
 MERGE_OVERLAP = 2 / 3
 HALVES = 10
 
@@ -30,6 +31,7 @@ class Clustering:
     distance: float
     min_events: int
     propensity: np.ndarray  # neuron, share of the population's activity
+    alpha: float  # below which a neuron's participation makes it a core neuron
 
 
 def _tree(similarity: np.ndarray, linkage: str) -> np.ndarray:
@@ -90,24 +92,25 @@ def _distance_for(tree: np.ndarray, n_clusters: int) -> float:
     return float((below + above) / 2)
 
 
-def _core(participation: np.ndarray, members: np.ndarray, propensity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _core(participation: np.ndarray, members: np.ndarray, how: Clustering) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each neuron's share of an ensemble's events, the chance of so large a one, and whether that makes it a core neuron.
 
-    By chance a neuron takes part in an event of s neurons with probability s times its share of the population's activity.
+    By chance a neuron takes part in an event of s neurons with probability s times its share of the population's activity. (Its
+    share of all ensemble events would be no chance level: where one ensemble makes up most of them, its own core would fail.)
     """
     from scipy.special import bdtrc
 
     own = participation[members]
     n = len(own)
     hits = own.sum(axis=0)
-    chance = np.minimum(own.sum(axis=1).mean() * propensity, 1.0)
+    chance = np.minimum(own.sum(axis=1).mean() * how.propensity, 1.0)
     pvalue = np.where(hits > 0, bdtrc(np.maximum(hits - 1, 0), n, chance), 1.0)
     share = hits / n
-    return share, pvalue, (pvalue < CORE_ALPHA / len(chance)) & (share >= CORE_SHARE)
+    return share, pvalue, (pvalue < how.alpha) & (share >= CORE_SHARE)
 
 
 def _cluster(participation: np.ndarray, tree: np.ndarray, how: Clustering) -> np.ndarray:
-    """Ensemble of each event, from 1 (the one with the most events); -1 for clusters too small or without any core neuron."""
+    """Ensemble of each event, from 1 (the one with the most events); -1 for clusters of too few events or core neurons."""
     n_events = len(participation)
     labels = np.full(n_events, -1)
     if len(tree):
@@ -118,7 +121,7 @@ def _cluster(participation: np.ndarray, tree: np.ndarray, how: Clustering) -> np
         if np.count_nonzero(labels == label) < how.min_events:
             labels[labels == label] = -1
     labels = _merge(participation, labels, how)
-    kept = [k for k in np.unique(labels[labels > 0]) if _core(participation, labels == k, how.propensity)[2].any()]
+    kept = [k for k in np.unique(labels[labels > 0]) if _core(participation, labels == k, how)[2].sum() >= CORE_LEAST]
     kept.sort(key=lambda k: (-np.count_nonzero(labels == k), int(np.argmax(labels == k))))
     ranked = np.full(n_events, -1)
     for rank, label in enumerate(kept, start=1):
@@ -131,7 +134,7 @@ def _merge(participation: np.ndarray, labels: np.ndarray, how: Clustering) -> np
     labels = labels.copy()
     while True:
         names = [k for k in np.unique(labels) if k > 0]
-        cores = np.array([_core(participation, labels == k, how.propensity)[2] for k in names], dtype=np.float64)
+        cores = np.array([_core(participation, labels == k, how)[2] for k in names], dtype=np.float64)
         if len(names) < 2:
             return labels
         size = np.maximum(cores.sum(axis=1), 1.0)
@@ -143,10 +146,10 @@ def _merge(participation: np.ndarray, labels: np.ndarray, how: Clustering) -> np
         labels[labels == names[second]] = names[first]
 
 
-def _cores(participation: np.ndarray, labels: np.ndarray, propensity: np.ndarray) -> np.ndarray:
+def _cores(participation: np.ndarray, labels: np.ndarray, how: Clustering) -> np.ndarray:
     """Ensemble × neuron: core neurons."""
     n_ensembles = max(int(labels.max(initial=0)), 0)
-    cores = [_core(participation, labels == k, propensity)[2] for k in range(1, n_ensembles + 1)]
+    cores = [_core(participation, labels == k, how)[2] for k in range(1, n_ensembles + 1)]
     return np.array(cores, dtype=bool).reshape(n_ensembles, participation.shape[1])
 
 
@@ -165,14 +168,15 @@ def _stability(participation: np.ndarray, similarity: np.ndarray, cores: np.ndar
     """
     if not len(cores):
         return np.zeros(0)
-    half = Clustering(how.linkage, how.distance, max(2, how.min_events // 2), how.propensity)
+    # half the events cannot pass a threshold that all of them just pass
+    half = replace(how, min_events=max(2, how.min_events // 2), alpha=CORE_ALPHA)
     total = np.zeros(len(cores))
     for split in range(HALVES):
         order = np.random.default_rng([seed, split]).permutation(len(participation))
         counterparts = []
         for part in (np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])):
             labels = _cluster(participation[part], _tree(similarity[np.ix_(part, part)], how.linkage), half)
-            found = _cores(participation[part], labels, how.propensity)
+            found = _cores(participation[part], labels, half)
             overlap = _overlap(cores, found)
             best = found[overlap.argmax(axis=1)] & (overlap.max(axis=1) > 0)[:, None] if len(found) else np.zeros_like(cores)
             counterparts.append(best)
@@ -202,7 +206,8 @@ def find_ensembles(
             between 0 and 1: at that distance.
         linkage: average (default), complete, single, ward or weighted.
         variance: of "pca_variance".
-        min_events: a cluster of fewer is no ensemble; its events are left unassigned.
+        min_events: a cluster of fewer is no ensemble, nor is one with under three core neurons; their
+            events are left unassigned.
         seed: of the random events and of the halves.
 
     Returns:
@@ -225,9 +230,9 @@ def find_ensembles(
     tree = _tree(similarity, linkage)
     explained = _explained_variance(participation)
     distance = _cut_distance(cut, variance, participation, tree, explained, propensity, seed)
-    how = Clustering(linkage, distance, min_events, propensity)
+    how = Clustering(linkage, distance, min_events, propensity, CORE_ALPHA / recording.sizes["neuron"])
     labels = _cluster(participation, tree, how)
-    cores = _cores(participation, labels, propensity)
+    cores = _cores(participation, labels, how)
     parameters = {
         "cut": cut,
         "variance": variance if cut == "pca_variance" else None,
@@ -245,7 +250,7 @@ def find_ensembles(
         "ensemble_size": cores.sum(axis=1),
         "ensemble_stability": _stability(participation, similarity, cores, how, seed),
     }
-    table |= _describe(recording, participation, labels, len(cores), propensity)
+    table |= _describe(recording, participation, labels, len(cores), how)
     result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
     result["ensemble_event_label"].attrs.update(
         {key: value for key, value in parameters.items() if value is not None} | {"n_ensembles": len(cores)}
@@ -259,11 +264,11 @@ def _check(cut: str | int | float, linkage: str, variance: float, min_events: in
         raise CalciumError(f"unknown linkage {linkage!r}; choose one of {', '.join(LINKAGES)}")
     if isinstance(cut, str) and cut not in CUTS:
         raise CalciumError(f"unknown cut {cut!r}; choose one of {', '.join(CUTS)}, a number of clusters or a distance below 1")
-    if not isinstance(cut, str) and not (cut > 0 and (cut == int(cut) or cut < 1)):
+    if not isinstance(cut, str) and not (np.isfinite(cut) and cut > 0 and (cut == int(cut) or cut < 1)):
         raise CalciumError(f"cut is {cut}, but must be a whole number of clusters, or a distance between 0 and 1")
     if not 0.0 < variance < 1.0:
         raise CalciumError(f"variance is {variance}, but must be between 0 and 1; 0.8 is usual")
-    if min_events < 1 or seed < 0:
+    if min_events < 1 or not 0 <= seed < 2**63:
         raise CalciumError(f"min_events must be at least 1 and seed not negative, but they are {min_events} and {seed}")
 
 
@@ -288,11 +293,11 @@ def _cut_distance(
 
 
 def _describe(
-    recording: xr.Dataset, participation: np.ndarray, labels: np.ndarray, n_ensembles: int, propensity: np.ndarray
+    recording: xr.Dataset, participation: np.ndarray, labels: np.ndarray, n_ensembles: int, how: Clustering
 ) -> dict[str, np.ndarray]:
     """Membership, its p-value, number and rate of events of each ensemble."""
     shape = (n_ensembles, participation.shape[1])
-    rows = [_core(participation, labels == k, propensity) for k in range(1, n_ensembles + 1)]
+    rows = [_core(participation, labels == k, how) for k in range(1, n_ensembles + 1)]
     counts = np.array([np.count_nonzero(labels == k) for k in range(1, n_ensembles + 1)], np.int64)
     minutes = recording.sizes["frame"] / sampling_rate(recording) / 60.0
     return {

@@ -15,11 +15,22 @@ from calcium_engine.blocks import gather, mark_rows
 from calcium_engine.indicators import Indicator, get_indicator
 from calcium_engine.kernels import fill_gaps, find_peaks, has_gaps, measure_events, nonnegative_deconvolution, row_moments
 from calcium_engine.noise import choose
-from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, fresh, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import (
+    DFF_TRACES,
+    EVENT_FLAGS,
+    CalciumError,
+    dff_trace,
+    epoch_bounds,
+    fresh,
+    record,
+    sampling_rate,
+    var,
+)
 
 BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
 ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
 LEAST_CLIMB = 1.0  # σ
+LEAST_CLIMB_SHARE = 0.05  # of the height of its peak over rest
 SD_RULE = 5.0
 SD_RULE_LEAST_DFF = 0.10
 HYSTERESIS = 0.5  # σ; a run of the noise detector lasts until the trace is back to this
@@ -142,12 +153,14 @@ def _events_of_block(
     measured = search.bridge(measured)
     offsets, peaks = detect(traces, np.maximum(noise, ROUNDING), search)
     tau = search.indicator.tau * search.rate
-    columns, flags = measure_events(measured, resting_level(measured), tau, search.reach, search.bounds, offsets, peaks)
+    rest = resting_level(measured)
+    columns, flags = measure_events(measured, rest, tau, search.reach, search.bounds, offsets, peaks)
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
     columns["z"] = columns["amplitude"] / np.where(noise[rows] > 0, noise[rows], np.nan)
     flags[columns["fwhm"] > search.indicator.longest_fwhm * search.rate] |= EVENT_FLAGS["long"]
     # a tail that decays more slowly than the indicator's is not one transient after another: each must rise by itself
-    keep = (columns["amplitude"] > 0) & ~(columns["climb"] < LEAST_CLIMB * noise[rows])
+    height = columns["peak_value"] - rest[rows]
+    keep = (columns["amplitude"] > 0) & ~(columns["climb"] < np.maximum(LEAST_CLIMB * noise[rows], LEAST_CLIMB_SHARE * height))
     return np.bincount(rows[keep], minlength=len(traces)), {name: column[keep] for name, column in columns.items()}, flags[keep]
 
 
@@ -178,7 +191,8 @@ def detect_events(
     Returns:
         The recording with the event table (dim `event`, ordered by neuron and time) and `active` (neuron × frame, onset to
         offset). Bits of `event_flags`: 1 compound (starts on the tail of another), 2 long (FWHM over four decay constants, 5 s
-        for GCaMP6s), 4 fwhm_censored (cut off by a neighbour or edge, and continued by the decay), 8 edge.
+        for GCaMP6s), 4 fwhm_censored (cut off by a neighbour or edge, and continued by the decay), 8 edge, 16 onset_unseen (under
+        way when the recording, an epoch or the trace after a gap begins).
 
     Raises:
         MissingVariableError: there is no ΔF/F or no noise yet.
@@ -188,11 +202,13 @@ def detect_events(
     """
     recording = fresh(recording, "detect_events")
     detect = choose(DETECTORS, detector, "detector")
-    for name, value in (("threshold", threshold), ("false_positives_per_minute", false_positives_per_minute)):
-        if value is not None and not value > 0:
-            raise CalciumError(f"{name} is {value}, but must be positive")
-    among = ("dff", "detrended", "denoised") if detector == "sd" else ("dff", "detrended")
-    searched = trace or latest_trace(recording, among)
+    if threshold is not None and not 0 < threshold < np.inf:
+        raise CalciumError(f"threshold is {threshold}, but must be a positive number")
+    if min_dff is not None and not 0 <= min_dff < np.inf:
+        raise CalciumError(f"min_dff is {min_dff}, but must be 0 or a positive number (0.1 is 10 % ΔF/F)")
+    if not 1e-4 <= false_positives_per_minute <= 60:
+        raise CalciumError(f"false_positives_per_minute is {false_positives_per_minute}, but must be positive, from 0.0001 to 60")
+    searched = dff_trace(recording, trace, DFF_TRACES if detector == "sd" else DFF_TRACES[:2])
     array, noise = var(searched).check(recording), var("noise").check(recording)
     measured = recording["denoised"].transpose("neuron", "frame") if "denoised" in recording else array
     least_dff = min_dff if min_dff is not None else SD_RULE_LEAST_DFF if detector == "sd" else 0.0
@@ -242,5 +258,9 @@ def event_rows(recording: xr.Dataset) -> np.ndarray:
     rows = pd.Index(recording["neuron"].values).get_indexer(var("event_neuron").check(recording).values)
     if (rows < 0).any():
         missing = recording["event_neuron"].values[rows < 0][0]
-        raise CalciumError(f"event_neuron names neuron {missing!r}, which the recording does not hold; run detect_events() again")
+        raise CalciumError(f"event_neuron names neuron {missing}, which the recording does not hold; run detect_events() again")
+    onset, time = var("event_onset").check(recording).values, recording["time"].values
+    outside = np.count_nonzero((onset < time[0]) | (onset > time[-1]))
+    if outside:
+        raise CalciumError(f"{outside} events lie outside the recording's time, as after a selection; run detect_events() again")
     return np.asarray(rows)

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.blocks import over_frame
-from calcium_engine.kernels import absolute_differences, row_quantile, spread_below_mode
-from calcium_engine.schema import Attr, CalciumError, fresh, latest_trace, record, sampling_rate, var
+from calcium_engine.kernels import row_quantile, spread_below_mode
+from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, record, sampling_rate, var
 
 T = TypeVar("T")
 
@@ -22,7 +22,9 @@ DECIDEDLY_LESS = (
 
 def difference_noise(traces: np.ndarray) -> np.ndarray:
     """σ of white noise by the median of absolute second differences, blind to anything smooth."""
-    return np.asarray(row_quantile(absolute_differences(traces, 2), 0.5) / (0.6745 * np.sqrt(6.0)))
+    if traces.shape[1] < 3:
+        return np.full(len(traces), np.nan)
+    return np.asarray(row_quantile(np.abs(np.diff(traces, n=2, axis=1)), 0.5) / (0.6745 * np.sqrt(6.0)))
 
 
 def below_mode_noise(traces: np.ndarray) -> np.ndarray:
@@ -77,12 +79,12 @@ def estimate_noise(
     """
     recording = fresh(recording, "estimate_noise")
     estimate = choose(NOISES, method, "noise method")
-    name = trace or latest_trace(recording, ("dff", "detrended"))
+    name = dff_trace(recording, trace, DFF_TRACES[:2])
     array = var(name).check(recording)
     rate = sampling_rate(recording)
 
     def both(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        steps = row_quantile(absolute_differences(traces, 1), 0.5)
+        steps = row_quantile(np.abs(np.diff(traces, axis=1)), 0.5)
         return estimate(traces, rate), 100.0 * steps / np.sqrt(rate)
 
     noise, level = over_frame(both, array, dtypes=(np.float64, np.float64))

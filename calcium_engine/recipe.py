@@ -266,7 +266,7 @@ def _build_steps(tables: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
         try:
             if use is None:
                 raise CalciumError(f'no step is named; write use = "..." with one of {", ".join(STEPS)}')
-            if use not in STEPS:
+            if not isinstance(use, str) or use not in STEPS:
                 raise CalciumError(f"unknown step {use!r}{did_you_mean(use, STEPS)}; known: {', '.join(STEPS)}")
             if when is not None and when not in known:
                 raise CalciumError(f"'when' names a variable of the recording, not {when!r}{did_you_mean(when, known)}")

@@ -16,6 +16,8 @@ import numpy as np
 import xarray as xr
 
 SCHEMA_VERSION = 1
+GAP = 1.0  # s; a longer pause between frames starts a new epoch
+RATE_TOLERANCE = 0.02
 
 
 class CalciumError(ValueError):
@@ -222,15 +224,27 @@ COORDINATES: dict[str, dict[str, Attr]] = {
     "bin_time": {"units": "s", "long_name": "centre of the bin"},
 }
 
-EVENT_FLAGS = {"compound": 1, "long": 2, "fwhm_censored": 4, "edge": 8}
+EVENT_FLAGS = {"compound": 1, "long": 2, "fwhm_censored": 4, "edge": 8, "onset_unseen": 16}
 
 # The most processed trace comes last.
+DFF_TRACES = ("dff", "detrended", "denoised")
 TRACES = ("fluorescence", "fluorescence_corrected", "dff", "detrended", "denoised")
 
 
 def var(name: str) -> Variable:
     """Return the declaration of a variable."""
+    if name not in VARIABLES:
+        raise CalciumError(f"there is no variable {name!r}; traces are {', '.join(TRACES)}")
     return VARIABLES[name]
+
+
+def dff_trace(recording: xr.Dataset, name: str | None, among: tuple[str, ...]) -> str:
+    """Return the ΔF/F trace that a step asks for by name, or the most processed of `among`."""
+    if name is None:
+        return latest_trace(recording, among)
+    if name not in DFF_TRACES:
+        raise CalciumError(f"{name!r} is no trace of ΔF/F; choose one of {', '.join(DFF_TRACES)}")
+    return name
 
 
 def latest_trace(recording: xr.Dataset, among: Iterable[str]) -> str:
@@ -243,23 +257,45 @@ def latest_trace(recording: xr.Dataset, among: Iterable[str]) -> str:
     raise MissingVariableError(f"the recording has none of {', '.join(names)}; {makers} makes one")
 
 
+def small_values(coordinate: xr.DataArray) -> np.ndarray:
+    """Return a coordinate's values at once: chunking a recording chunks its times too, small as they are."""
+    known = coordinate if coordinate.chunks is None else coordinate.compute(scheduler="synchronous")
+    return np.asarray(known.values)
+
+
 def sampling_rate(recording: xr.Dataset) -> float:
     """Return the recording's sampling rate in Hz, or say how to set it."""
     if "sampling_rate" not in recording.coords:
         raise CalciumError("the recording has no sampling_rate coordinate; make_recording(array, sampling_rate=...) sets it")
-    rate = float(recording["sampling_rate"])
+    rate = float(small_values(recording["sampling_rate"]))
     if not (np.isfinite(rate) and rate > 0):
         raise CalciumError(f"the sampling rate is {rate} Hz, but must be a positive number")
+    if "time" not in recording.coords or recording["time"].dims != ("frame",):
+        raise CalciumError("the recording has no time of each frame; make_recording(array, sampling_rate=...) sets it")
+    steps = np.diff(small_values(recording["time"]))
+    if len(steps):
+        # as in make_recording: times may be written with few digits, and gaps are no steps
+        step = float(np.mean(steps[steps <= 1.5 * np.median(steps)]))
+        if abs(step * rate - 1.0) > RATE_TOLERANCE:
+            raise CalciumError(
+                f"the sampling rate is {rate:g} Hz, but frames are {step:.4g} s apart ({1 / step if step else np.inf:.4g} Hz); "
+                "after taking every n-th frame, say .assign_coords(sampling_rate=...)"
+            )
     return rate
 
 
 def epoch_bounds(recording: xr.Dataset) -> np.ndarray:
-    """Return the frames at which epochs start, and the number of frames at the end: epoch i is bounds[i]:bounds[i + 1]."""
+    """Return the frames at which epochs start, and the number of frames at the end: epoch i is bounds[i]:bounds[i + 1].
+
+    An epoch starts where the recording's `epoch` changes, and where time jumps by over GAP beyond a frame, or back: whatever
+    frames were selected or joined, nothing is computed across.
+    """
     n_frames = recording.sizes["frame"]
-    if "epoch" not in recording.coords:
-        return np.array([0, n_frames], dtype=np.int64)
-    starts = np.flatnonzero(np.diff(recording["epoch"].values)) + 1
-    return np.concatenate([[0], starts, [n_frames]]).astype(np.int64)
+    steps = np.diff(small_values(recording["time"]))
+    breaks = (steps > GAP + 1.0 / sampling_rate(recording)) | (steps <= 0)
+    if "epoch" in recording.coords:
+        breaks |= np.diff(small_values(recording["epoch"])) != 0
+    return np.concatenate([[0], np.flatnonzero(breaks) + 1, [n_frames]]).astype(np.int64)
 
 
 # Each step reads what those before it made; features come from the events and nothing comes from features.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -224,9 +225,9 @@ def _core_f1(members: np.ndarray, cores: np.ndarray) -> float:
     return float(np.mean(2 * nearest / (1 + nearest)))
 
 
-def _share(part: float, whole: float) -> float:
+def _share(part: Any, whole: Any) -> float:
     """Part over whole, NaN where there is no whole."""
-    return float(part / whole) if whole else float("nan")
+    return float(part) / float(whole) if whole else float("nan")
 
 
 def _harmonic(precision: float, recall: float) -> float:

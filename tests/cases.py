@@ -19,12 +19,6 @@ def _unit_noise(traces):
 # name: (kernel, reference), each a function of traces alone; NaN allowed; exact
 CASES = {
     "row_quantile": (partial(kernels.row_quantile, quantile=0.3), partial(reference.row_quantile, quantile=0.3), True, False),
-    "absolute_differences": (
-        partial(kernels.absolute_differences, order=2),
-        partial(reference.absolute_differences, order=2),
-        True,
-        False,
-    ),
     "spread_below_mode": (
         lambda traces: kernels.spread_below_mode(np.sort(traces.astype(np.float64), axis=1)),
         reference.spread_below_mode,

@@ -14,10 +14,6 @@ def row_quantile(traces, quantile):
     return out
 
 
-def absolute_differences(traces, order):
-    return np.abs(np.diff(traces, n=order, axis=1))
-
-
 def row_moments(traces):
     out = np.full((len(traces), 4), np.nan)
     for i, row in enumerate(traces.astype(np.float64)):

@@ -220,3 +220,11 @@ def test_a_failed_overwrite_keeps_the_old_result(capsys):
     assert main(["run", "in.zarr", "--out", "out", "--no-figures"]) == 0
     capsys.readouterr()
     _refused(["run", "in.zarr", "--out", "out", "--overwrite", "--set", "compute_coactivity.bin=-1"], ["bin"], capsys)
+
+
+def test_a_store_never_replaces_a_file(tmp_path, capsys):
+    raw = tmp_path / "raw.csv"
+    raw.write_text("1,2,3\n4,5,6\n")
+    assert main(["convert", str(raw), str(raw), "--sampling-rate", "10", "--overwrite"]) == 1
+    assert "is a file" in capsys.readouterr().err
+    assert raw.read_text() == "1,2,3\n4,5,6\n"

@@ -115,7 +115,7 @@ def test_rate_survives_rounded_stamps_and_lost_frames(rate, n_frames, seed):
         (TRACES, {"time": [0, 0.5, 0.5, 1.5]}, "from 0.5 s at frame 1 to 0.5 s"),
         (TRACES, {"time": [0, 0.5, np.nan, 1.5]}, "nan at frame 2"),
         (TRACES, {"time": ["a", "b", "c", "d"]}, "must be numbers"),
-        (TRACES, {"time": [0, 0.1, 0.2, 0.3]}, "given as 2 Hz, but the time stamps says? 10 Hz"),
+        (TRACES, {"time": [0, 0.1, 0.2, 0.3]}, "given as 2 Hz, but by the time stamps it is 10 Hz"),
         (np.where(TRACES == 5, np.inf, TRACES), {}, "1 values are infinite, first at neuron 1, frame 1"),
         (TRACES * np.nan, {}, "all 12 values are NaN"),
     ],

@@ -101,7 +101,7 @@ def test_little_is_enough(plane):
         (lambda p: save_objects(p / "stat.npy", [{"med": np.array([1, 2], "M8[s]")}] * 3), "'med' does not hold 2 numbers"),
         (lambda p: save_objects(p / "ops.npy", {"fs": None}), "'fs' does not hold 1 number"),
         (lambda p: save_objects(p / "ops.npy", {"fs": 0.0}), "positive"),
-        (lambda p: save_objects(p / "ops.npy", {"fs": 30.0}), r"given as 4\.8 Hz, but ops\.npy says 30 Hz"),
+        (lambda p: save_objects(p / "ops.npy", {"fs": 30.0}), r"given as 4\.8 Hz, but by ops\.npy it is 30 Hz"),
         (lambda p: save_objects(p / "ops.npy", [1, 2]), "does not hold the dictionaries"),
         (lambda p: np.save(p / "ops.npy", np.ones(2)), "dictionaries are needed"),
         (lambda p: (p / "ops.npy").write_bytes((p / "ops.npy").read_bytes()[:-20]), "cannot be read"),

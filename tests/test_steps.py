@@ -446,7 +446,7 @@ def test_ensembles_that_are_one_are_merged():
     from calcium_engine.ensembles import Clustering, _cluster, _tree
 
     tree = _tree(kernels.jaccard_similarity(participation), "average")
-    split = Clustering("average", 0.45, 3, np.full(30, 1 / 30))
+    split = Clustering("average", 0.45, 3, np.full(30, 1 / 30), 0.01 / 30)
     assert _cluster(participation, tree, split).max() == 1
 
 
@@ -513,3 +513,67 @@ def test_no_recording_is_too_odd_for_the_whole_path(n_neurons, n_frames, missing
             result = analyze(made, recipe, settings={"estimate_baseline.window": window, "subtract_background.window": window})
         np.testing.assert_array_equal(np.isnan(result["denoised"]), np.isnan(array))
         assert (result["event_onset"] <= result["event_offset"]).all()
+
+
+# what selections and gaps must not do
+
+
+def test_a_gap_in_all_neurons_makes_no_ensemble_event():
+    recording = simulate_recording(n_neurons=80, n_frames=3000, n_ensembles=0, event_rate=10.0, seed=4)
+    gap = recording.assign(fluorescence=recording["fluorescence"].where((recording["frame"] < 480) | (recording["frame"] > 494)))
+    result = run(gap)
+    after = (result["bin_time"] > 494 / RATE) & (result["bin_time"] < 498 / RATE)
+    assert int(result["coactivity"].where(after, 0).max()) < result["is_coactive"].attrs["threshold"]
+    assert result.sizes["ensemble_event"] <= 1
+    unseen = (result["event_flags"].values & EVENT_FLAGS["onset_unseen"]) > 0
+    assert unseen.any()  # some were under way when the gap ended
+
+
+def test_events_outside_a_selection_are_refused(finished):
+    half = finished[1].isel(frame=slice(0, 700))
+    for step in (compute_features, compute_coactivity):
+        with pytest.raises(CalciumError, match=r"outside the recording's time.*detect_events"):
+            step(half)
+    fewer = finished[1].isel(neuron=slice(0, 3))
+    with pytest.raises(CalciumError, match="does not hold"):
+        compute_features(fewer)
+
+
+def test_epochs_follow_from_time_whatever_was_selected_or_joined(recording):
+    cut = recording.isel(frame=np.r_[0:400, 900:1500])
+    parts = [estimate_baseline(recording.isel(frame=part))["baseline"].values for part in (slice(0, 400), slice(900, 1500))]
+    np.testing.assert_array_equal(estimate_baseline(cut)["baseline"], np.concatenate(parts, axis=1))
+    later = recording.assign_coords(time=recording["time"] + 1e4)
+    joined = run(xr.concat([recording, later], "frame", join="outer", coords="minimal", data_vars="minimal", compat="override"))
+    assert not ((joined["event_onset"] < 2000) & (joined["event_offset"] > 2000)).any()
+
+
+def test_every_second_frame_is_another_sampling_rate(recording):
+    with pytest.raises(CalciumError, match=r"4.8 Hz, but frames are 0.4167 s apart .*assign_coords"):
+        estimate_baseline(recording.isel(frame=slice(None, None, 2)))
+
+
+@pytest.mark.parametrize("step", [estimate_noise, denoise, detect_events])
+@pytest.mark.parametrize("trace", ["nope", "fluorescence"])
+def test_only_traces_of_dff_can_be_named(step, trace, finished):
+    with pytest.raises(CalciumError, match="choose one of dff, detrended, denoised"):
+        step(finished[1], trace=trace)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.01])
+def test_a_plateau_is_not_one_event_after_another(sigma):
+    lag = np.arange(1200) / 10.0 - 60
+    plateau = np.where(lag < 0, 0.0, np.where(lag < 20, 1.0, np.exp(-np.maximum(lag - 20, 0) / 1.25)))
+    array = plateau + np.random.default_rng(0).normal(0, sigma, (20, 1200))
+    made = denoise(estimate_noise(make_recording(array, sampling_rate=10.0, variable="dff")))
+    assert detect_events(made).sizes["event"] / 20 < 4
+
+
+def test_rerunning_a_step_drops_what_followed_from_it(finished):
+    again = detect_events(finished[1], detector="noise")
+    assert "coactivity" not in again
+    assert "membership" not in again
+    assert "event_rate" not in again
+    assert "ensemble" not in again.coords
+    assert "denoised" in again
+    assert "find_ensembles(" not in again.attrs["history"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: the input or the request cannot be served, and one line on stderr says why. 2: the arguments are wrong.
     130, 143: ended by Ctrl-C, by SIGTERM. 70: a fault of the program.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks Δ is no reason to fail
+            stream.reconfigure(errors="replace")
     with _one_line_warnings(), _ending_by_exception():
         try:
             arguments = build_parser().parse_args(argv)

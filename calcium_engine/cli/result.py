@@ -15,6 +15,7 @@ from calcium_engine.io import save_recording
 from calcium_engine.io.atomic import replacing
 from calcium_engine.recipe import Recipe, analyze
 from calcium_engine.report import write_report
+from calcium_engine.tables import TABLES as STEMS
 from calcium_engine.tables import write_tables
 
 STORE = "recording.zarr"
@@ -68,7 +69,10 @@ def check_target(out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{out} exists; choose another folder with --out, or replace it with --overwrite")
     if not out.is_dir():
         raise FileExistsError(f"{out} is a file, and results are a folder; choose another name with --out")
-    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in (STORE, RECIPE, TABLES, FIGURES, REPORT))
+    known = {out / name for name in (STORE, RECIPE, TABLES, FIGURES, REPORT)}
+    known |= {out / TABLES / f"{stem}.csv" for stem in STEMS} | {out / FIGURES / f"{stem}.png" for stem in plot.FIGURES}
+    entries = [*out.iterdir(), *(out / TABLES).glob("*"), *(out / FIGURES).glob("*")]
+    foreign = sorted(str(entry.relative_to(out)) for entry in entries if entry not in known)
     if foreign:
         raise FileExistsError(f"{out} holds {foreign[0]!r}, which no run wrote, so it is not overwritten; choose another --out")
 
@@ -81,7 +85,8 @@ def summary(recording: xr.Dataset) -> str:
         for dim, name in (("event", "event"), ("ensemble_event", "ensemble event"), ("ensemble", "ensemble"))
         if dim in recording.dims
     ]
-    return f"{recording.sizes['neuron']} neurons, {minutes:.1f} min: {', '.join(found) or 'no events were sought'}"
+    neurons = recording.sizes["neuron"]
+    return f"{neurons} neuron{'s' * (neurons != 1)}, {minutes:.1f} min: {', '.join(found) or 'no events were sought'}"
 
 
 class _Stages:

@@ -70,6 +70,8 @@ def _refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> Non
         return
     if not overwrite:
         raise FileExistsError(f"{target} exists already; choose another name, or ask for it to be overwritten (overwrite)")
+    if marker is not None and not target.is_dir():
+        raise FileExistsError(f"{target} is a file, which a folder does not replace; choose another name")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if marker is None or not (target / marker).exists():

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine.schema import COORDINATES, SCHEMA_VERSION, CalciumError, record, var, warn
+from calcium_engine.schema import COORDINATES, GAP, SCHEMA_VERSION, CalciumError, record, var, warn
 
-EPOCH_GAP_S = 1.0  # a pause longer than this ends an epoch: no filter or window may reach across it
 RATE_TOLERANCE = 0.01  # a given rate may differ from the one of the time stamps by so much
 _PER_NEURON = ("x", "y", "is_cell", "cell_probability")
 
@@ -75,7 +74,8 @@ def make_recording(
         coords["epoch"] = ("frame", epochs, COORDINATES["epoch"])
     # Step by step, so that the DataArray and the Dataset share the very same index.
     recording = xr.Dataset({variable: _declared(variable).wrap(traces)}).assign_coords(coords)
-    recording.attrs.update(source=source, schema_version=SCHEMA_VERSION)
+    readable = source.encode("utf-8", "replace").decode()  # a file's name may hold anything
+    recording.attrs.update(source=readable, schema_version=SCHEMA_VERSION)
     recording = record(recording, "make_recording", variable=variable, sampling_rate=rate)
     return label_neurons(recording, kept)
 
@@ -92,7 +92,7 @@ def agreed_rate(given: Any, found: float, where: str) -> float:
     rate = _as_rate(given)
     if abs(rate / _as_rate(found) - 1) > RATE_TOLERANCE:
         raise CalciumError(
-            f"the sampling rate was given as {rate:g} Hz, but {where} says {found:.5g} Hz; leave it out to use that"
+            f"the sampling rate was given as {rate:g} Hz, but by {where} it is {found:.5g} Hz; leave it out to use that"
         )
     return rate
 
@@ -227,7 +227,7 @@ def _rate_and_epochs(seconds: np.ndarray, sampling_rate: Any) -> tuple[float, np
     mean = float(np.mean(steps[steps <= 1.500001 * median]))
     rate = float(f"{1 / mean:.9g}")  # time stamps carry no more digits; 10 Hz should read 10
     rate = agreed_rate(sampling_rate, rate, "the time stamps")
-    starts = np.flatnonzero(steps > median + EPOCH_GAP_S) + 1
+    starts = np.flatnonzero(steps > median + GAP) + 1
     if starts.size == 0:
         return rate, None
     epochs = np.zeros(seconds.size, dtype=np.int64)

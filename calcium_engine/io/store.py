@@ -18,14 +18,13 @@ from calcium_engine.schema import SCHEMA_VERSION, VARIABLES, CalciumError
 
 MARKER = "zarr.json"  # what makes a folder a Zarr v3 store
 CHUNK_BYTES = 2**21
-CHUNK_NEURONS = 32
 BLOCK_BYTES = 25 * 2**20  # what dask handles at a time: several chunks
 
 
 def save_recording(recording: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Save a recording as a Zarr v3 store.
 
-    The store is written beside `path` and then renamed, so it is whole or absent. Chunks hold whole traces of up to 32 neurons.
+    The store is written beside `path` and then renamed, so it is whole or absent. Chunks hold whole traces, 2 MB each.
     dask-backed variables are computed on the way, in blocks, without holding them all in memory.
 
     Args:
@@ -57,7 +56,8 @@ def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | 
     """Open a recording that `save_recording` wrote; values are read when they are used.
 
     Args:
-        path: the store, a folder.
+        path: the store, a folder. It must stay as it is while its values are in use: one that is replaced meanwhile gives the
+            new values, or an error.
         chunks: None reads through plain lazy indexing. A mapping makes dask arrays: `{}` of the chunks on disk,
             `{"neuron": 256}` of blocks of so many neurons.
 
@@ -110,10 +110,9 @@ def _check_recording(recording: Any, what: str) -> None:
 
 
 def _rows_per_chunk(variable: xr.Variable) -> int:
-    """Return how many rows of a variable a chunk takes: whole rows up to 2 MB, 32 traces at most."""
+    """Return how many rows of a variable a chunk takes: whole rows up to 2 MB, which is 34 traces of 15000 frames."""
     row: int = variable.dtype.itemsize * math.prod(variable.shape[1:])
-    rows = max(1, CHUNK_BYTES // max(1, row))
-    return min(rows, CHUNK_NEURONS) if variable.dims[:2] == ("neuron", "frame") else rows
+    return max(1, CHUNK_BYTES // max(1, row))
 
 
 def _storable(array: xr.DataArray) -> xr.DataArray:

@@ -3,7 +3,6 @@
 from calcium_engine.kernels.baseline import masked_baseline
 from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
 from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
-from calcium_engine.kernels.differences import absolute_differences
 from calcium_engine.kernels.events import find_peaks, measure_events
 from calcium_engine.kernels.gaps import fill_gaps, has_gaps
 from calcium_engine.kernels.mode import spread_below_mode
@@ -14,7 +13,6 @@ from calcium_engine.kernels.similarity import jaccard_similarity
 from calcium_engine.kernels.wavelet import stationary_shrink
 
 __all__ = [
-    "absolute_differences",
     "fill_gaps",
     "find_peaks",
     "has_gaps",

@@ -80,7 +80,7 @@ def poisson_binomial_pmf(probabilities: np.ndarray) -> np.ndarray:
     """
     law = np.zeros(len(probabilities) + 1)
     law[0] = 1.0
-    for n, p in enumerate(probabilities, start=1):
+    for n, p in enumerate(probabilities[probabilities > 0], start=1):  # trials that never succeed change nothing
         law[1 : n + 1] = law[1 : n + 1] * (1.0 - p) + law[:n] * p
         law[0] *= 1.0 - p
     return law

@@ -11,7 +11,7 @@ from numba import prange
 
 from calcium_engine.kernels._jit import inline, kernel
 
-COMPOUND, LONG, CENSORED, EDGE = 1, 2, 4, 8
+COMPOUND, CENSORED, EDGE, UNSEEN = 1, 4, 8, 16
 COLUMNS = ("onset", "peak", "offset", "amplitude", "peak_value", "fwhm", "rise", "decay", "area", "climb")
 
 
@@ -104,12 +104,15 @@ def _base(x, valley, rest, tau, t):
 
 @inline
 def _left(x, valley, rest, tau, peak, start, share, amplitude):
-    """Last time before the peak at which the trace is under base + share · amplitude, between frames; -1: not since `start`."""
+    """Last time before the peak at which the trace is under base + share · amplitude, between frames; -1: not since `start`.
+
+    Where the trace is missing before that, minus its first frame thereafter, less 2.
+    """
     above = x[peak] - _base(x, valley, rest, tau, peak) - share * amplitude
     for t in range(peak - 1, start - 1, -1):
         here = x[t] - _base(x, valley, rest, tau, t) - share * amplitude
         if not here >= 0.0:
-            return t + 1.0 if np.isnan(here) else t + here / (here - above)
+            return -(t + 3.0) if np.isnan(here) else t + here / (here - above)
         above = here
     return -1.0
 
@@ -163,6 +166,8 @@ def _measure(x, rest, tau, peak, valley, start, stop, row):
     offset = _right(x, valley, rest, tau, peak, stop, 0.2, amplitude)
     left = _left(x, valley, rest, tau, peak, start, 0.5, amplitude)
     right = _right(x, valley, rest, tau, peak, stop, 0.5, amplitude)
+    if onset < -1.0:
+        start = int(-onset) - 2
     steep = _left(x, valley, rest, tau, peak, start, 0.8, amplitude)
     decayed = _right(x, valley, rest, tau, peak, stop, np.exp(-1.0), amplitude)
     if left < 0.0:
@@ -174,9 +179,9 @@ def _measure(x, rest, tau, peak, valley, start, stop, row):
         right = stop + tau * np.log(max(height / (0.5 * amplitude), 1.0))
         flags |= CENSORED
     if onset < 0.0:
+        if valley < 0 or onset < -1.0:
+            flags |= EDGE | UNSEEN
         onset = float(start)
-        if valley < 0:
-            flags |= EDGE
     if offset < 0.0:
         offset = float(stop)
     time = min(max(_summit(x, peak), onset), offset)
@@ -255,7 +260,7 @@ def measure_events(
 
     Returns:
         One array per name of COLUMNS, times in frames (NaN widths where the amplitude is not positive), and the flags
-        (compound 1, fwhm_censored 4, edge 8).
+        (compound 1, fwhm_censored 4, edge 8, onset_unseen 16).
     """
     table = np.full((len(peaks), len(COLUMNS)), np.nan)
     flags = np.zeros(len(peaks), np.int64)

@@ -26,7 +26,7 @@ from calcium_engine.plot._canvas import (
     whole_numbers,
     whole_time_axis,
 )
-from calcium_engine.schema import TRACES, CalciumError, sampling_rate, var
+from calcium_engine.schema import TRACES, CalciumError, epoch_bounds, sampling_rate, var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,9 +180,7 @@ def intervals_of(recording: xr.Dataset) -> np.ndarray:
     order = np.lexsort((onset, rows))
     rows, onset = rows[order], onset[order]
     time = recording["time"].values
-    epoch = np.zeros(onset.size)
-    if "epoch" in recording.coords and onset.size:
-        epoch = recording["epoch"].values[np.clip(np.searchsorted(time, onset, side="right") - 1, 0, len(time) - 1)]
+    epoch = np.searchsorted(time[epoch_bounds(recording)[1:-1]], onset, side="right")
     same = (np.diff(rows) == 0) & (np.diff(epoch) == 0)
     return np.asarray(np.diff(onset)[same])
 

@@ -14,7 +14,6 @@ from calcium_engine.plot._canvas import (
     INK,
     ORANGE,
     PALE,
-    VERMILLION,
     colour_of,
     few_ticks,
     panels,
@@ -163,7 +162,7 @@ def _draw_tree(axes: Axes, tree: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _draw_variance(axes: Axes, recording: xr.Dataset, attrs: dict[Any, Any]) -> None:
-    """Draw the share of variance of the first components, one by one and together, and the number of ensembles."""
+    """Draw the share of variance of the first components, and the number of clusters that a cut takes from it."""
     axes.set(xlabel="principal component", ylabel="explained variance (%)", title="variance explained")
     share = 100 * recording["explained_variance"].values if "explained_variance" in recording.variables else np.zeros(0)
     if not np.isfinite(share).any():
@@ -173,14 +172,13 @@ def _draw_variance(axes: Axes, recording: xr.Dataset, attrs: dict[Any, Any]) -> 
     if attrs.get("cut") == "pca_variance" and "variance" in attrs:
         wanted = 100 * float(attrs["variance"])
         enough = int(np.searchsorted(total, wanted - 1e-6)) + 1
-        axes.axhline(wanted, color=ORANGE, lw=1, ls="--", label=f"{enough} reach {wanted:g} %")
+        axes.axhline(wanted, color=ORANGE, lw=1, ls="--", label=f"{wanted:g} %: {enough} clusters")
+        axes.axvline(enough, color=ORANGE, lw=1, ls="--")
         shown = max(shown, enough + 2)
     shown = min(len(share), max(shown, 2 * found))
     number = np.arange(1, shown + 1)
     axes.bar(number, share[:shown], color=GREY, width=0.8, label="each")
     axes.plot(number, total[:shown], color=BLUE, lw=1.4, marker="." if shown <= 40 else None, label="together")
-    if found:
-        axes.axvline(found, color=VERMILLION, lw=1, ls="--", label=f"{found} ensemble{'' if found == 1 else 's'}")
     axes.set(xlim=(0.4, shown + 0.6), ylim=(0, min(102.0, 1.35 * float(total[shown - 1]))))
     whole_numbers(axes.xaxis)
     axes.legend(framealpha=0.9, edgecolor="none", loc="best", borderaxespad=0.1)

@@ -115,6 +115,7 @@ def _about_flags(recording: xr.Dataset) -> list[str]:
         "long": f"are wider than {_longest(recording)}",
         "fwhm_censored": "are cut off by the next one, so that their width is extrapolated",
         "edge": "lie at the edge of the recording or of a gap",
+        "onset_unseen": "were under way when it began or ended, so that they count for no bin",
     }
     counts = {name: int((flags & bit > 0).sum()) for name, bit in EVENT_FLAGS.items()}
     parts = [

@@ -87,7 +87,9 @@ def _about_stability(recording: xr.Dataset) -> list[str]:
     unstable = recording["ensemble"].values[stability < UNSTABLE]
     if len(unstable):
         what = f"{several(len(unstable), 'ensemble')} with a split-half stability under {UNSTABLE:g}: {listing(unstable)}"
-        said.append(f"Unstable: {what}. Two halves of the events do not agree on who belongs; do not build on them.")
+        said.append(
+            f"Unstable: {what}. Random halves of the events give different cores: who belongs is not settled by this recording."
+        )
     unknown = int(np.isnan(stability).sum())
     if unknown:
         said.append(f"The stability of {several(unknown, 'ensemble')} could not be measured: too few events.")

@@ -150,7 +150,8 @@ def _summary(recording: xr.Dataset) -> str:
     """Return the first thing that each section has to say, and whatever asks for care."""
     events, ensembles = facts.about_events(recording), population.about_ensembles(recording)
     coactivity = [line for line in population.about_coactivity(recording) if "nsemble event" in line or "not computed" in line]
-    warned = [line for line in ensembles if line.startswith("Unstable")]
+    warned = [line for line in facts.about_traces(recording) if "(f0_floored)" in line]
+    warned += [line for line in ensembles if line.startswith("Unstable")]
     return page.sentences([*events[:2], *coactivity[:1], ensembles[0], *warned])
 
 
