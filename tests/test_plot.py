@@ -83,10 +83,11 @@ def test_traces_without_a_valid_sample_are_drawn_empty(recording):
 
 def test_constant_traces_and_few_frames(recording):
     flat = recording.assign({name: recording[name] * 0 for name in ("fluorescence", "baseline", "dff", "detrended", "denoised")})
-    draw(plot.plot_stages, flat)
-    draw(plot.plot_events, flat)
+    for axes in (draw(plot.plot_stages, flat), draw(plot.plot_events, flat)):
+        low, high = np.ravel(axes)[0].get_ylim()
+        assert low < high
     short = xr.Dataset({"fluorescence": recording["fluorescence"].isel(frame=slice(0, 2))})
-    draw(plot.plot_stages, short)
+    assert len(np.ravel(draw(plot.plot_stages, short))) > 0
 
 
 @pytest.mark.parametrize(("name", "needs"), [(name, "detect_events") for name in ("02_events", "03_raster", "10_ensembles")])

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import RATE, run
 from strategies import chunkings
 
 from calcium_engine import kernels
@@ -22,24 +23,6 @@ from calcium_engine.noise import estimate_noise
 from calcium_engine.recipe import analyze
 from calcium_engine.schema import EVENT_FLAGS, VARIABLES, CalciumError, MissingVariableError
 from calcium_engine.simulate import simulate_recording
-
-RATE = 4.8
-
-
-@pytest.fixture(scope="module")
-def recording():
-    return simulate_recording(n_neurons=12, n_frames=1500, n_ensembles=2, ensemble_rate=4.0, missing_frames=9, seed=5)
-
-
-def run(recording, recipe="calibrated", **settings):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "bins of", UserWarning)
-        return analyze(recording, recipe, settings={key.replace("__", "."): value for key, value in settings.items()})
-
-
-@pytest.fixture(scope="module", params=["classical", "calibrated"])
-def finished(request, recording):
-    return request.param, run(recording, request.param)
 
 
 def test_everything_made_is_declared_and_labelled(finished):
@@ -158,99 +141,6 @@ def test_a_bad_argument_is_one_clear_error(step, arguments, message, finished):
         step(finished[1], **arguments)
 
 
-def test_neuropil_ratio_out_of_range_and_what_it_does():
-    rng = np.random.default_rng(0)
-    array = rng.normal(100, 1, (2, 300))
-    cloud = rng.normal(50, 5, (2, 300))
-    made = make_recording(array + 0.7 * (cloud - 50), sampling_rate=RATE)
-    made = made.assign(neuropil=VARIABLES["neuropil"].wrap(cloud))
-    corrected = subtract_neuropil(made)["fluorescence_corrected"]
-    assert abs(float(corrected.mean()) - 100) < 0.5  # F keeps its level
-    np.testing.assert_allclose(corrected, array, atol=0.7 * 1.0)
-    with pytest.raises(CalciumError, match="0 to 2"):
-        subtract_neuropil(made, ratio=7)
-
-
-@settings(max_examples=10)
-@given(
-    st.sampled_from([0.5, 2.0, 4.0]), st.integers(-40, 400), st.sampled_from(["masked", "rolling_quantile", "global_quantile"])
-)
-def test_baseline_follows_scale_and_offset(recording, scale, offset, method):
-    doubles = recording.astype(np.float64)
-    moved = doubles.assign(fluorescence=scale * doubles["fluorescence"] + offset)
-    expected = scale * estimate_baseline(doubles, method=method)["baseline"] + offset
-    found = estimate_baseline(moved, method=method)["baseline"]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-def _slow(n, period_s):
-    return np.sin(2 * np.pi * np.arange(n) / RATE / period_s)
-
-
-def _transients(n, times):
-    lag = np.arange(n) - np.array(times)[:, None]
-    return np.where(lag >= 0, np.exp(-np.maximum(lag, 0) / 6.0), 0.0).sum(axis=0)
-
-
-def test_masked_baseline_ignores_transients_and_follows_drift():
-    n = 6000
-    rng = np.random.default_rng(1)
-    drift = 100 + 8 * _slow(n, 600)
-    transients = 60 * _transients(n, range(100, n, 150))
-    array = np.array([drift + transients + rng.normal(0, 2, n) for _ in range(4)])
-    baseline = estimate_baseline(make_recording(array, sampling_rate=RATE))["baseline"].values
-    error = (baseline - drift) / drift
-    assert abs(error.mean()) < 0.01
-    assert error.std() < 0.015
-
-
-@pytest.mark.parametrize(
-    ("method", "window", "amplitude", "period"), [("rolling_quantile", 30.0, 0.3, 240), ("masked", 60.0, 0.2, 600)]
-)
-def test_background_goes_and_transients_stay(method, window, amplitude, period):
-    n = 6000
-    rng = np.random.default_rng(2)
-    transient = _transients(n, range(200, n, 300))
-    slow = amplitude * _slow(n, period)
-    dff = (slow + transient + rng.normal(0, 0.03, n))[None]
-    made = make_recording(dff, sampling_rate=RATE, variable="dff")
-    detrended = subtract_background(made, method=method, window=window)["detrended"].values[0]
-    quiet = transient < 0.01
-    # the slow wave falls to a tenth or less; the peaks keep their height over what is around them
-    assert np.std(detrended[quiet]) < 0.1 * np.std(slow) + 0.03
-    height = np.mean([detrended[t] - detrended[t - 10 : t].mean() for t in range(200, n, 300)])
-    assert height == pytest.approx(1.0, abs=0.05)
-
-
-def test_floored_neurons_stay_finite_and_are_marked():
-    rng = np.random.default_rng(3)
-    array = np.stack([rng.normal(100, 2, 2000), rng.normal(0, 2, 2000), np.zeros(2000)])
-    result = compute_dff(estimate_baseline(make_recording(array, sampling_rate=RATE)))
-    assert np.isfinite(result["dff"]).all()
-    assert result["f0_floored"].values.tolist() == [False, True, True]
-    assert (result["dff"].values[2] == 0).all()
-
-
-@pytest.mark.parametrize(("rate", "tolerance"), [(4.8, 0.08), (30.0, 0.03)])
-def test_noise_of_white_noise_is_its_sd(rate, tolerance):
-    array = np.random.default_rng(4).normal(0, 0.05, (20, 10000))
-    result = estimate_noise(make_recording(array, sampling_rate=rate, variable="dff"))
-    assert float(result["noise"].mean()) == pytest.approx(0.05, rel=tolerance)
-    # nu by its definition: the median difference of white noise is 0.954 of its SD
-    assert float(result["noise_level"].mean()) == pytest.approx(100 * 0.954 * 0.05 / np.sqrt(rate), rel=0.02)
-
-
-def test_denoising_takes_noise_and_leaves_transients():
-    n = 4000
-    clean = _transients(n, range(50, n, 100))
-    noisy = clean + np.random.default_rng(5).normal(0, 0.15, n)
-    made = estimate_noise(make_recording(noisy[None], sampling_rate=RATE, variable="dff"))
-    for method, shrink in (("swt", "bayes"), ("swt", "visu"), ("dwt", "bayes"), ("dwt", "visu")):
-        denoised = denoise(made, method=method, shrink=shrink)["denoised"].values[0]
-        gain = np.mean((noisy - clean) ** 2) / np.mean((denoised - clean) ** 2)
-        assert gain > (1.5 if shrink == "bayes" else 0.5), (method, shrink)
-
-
 @pytest.mark.parametrize("detector", ["pulse", "noise"])
 def test_white_noise_keeps_the_false_positive_budget(detector):
     array = np.random.default_rng(6).normal(0, 0.1, (200, 6000)).astype(np.float32)
@@ -307,147 +197,6 @@ def test_two_epochs_are_two_recordings():
     assert not ((joined["event_onset"] < 200) & (joined["event_offset"] > 400)).any()
     assert float(joined["interval_median"].max()) < 200
     assert not ((joined["bin_time"] > 126) & (joined["bin_time"] < 499)).any()
-
-
-def _with_events(n_neurons, n_frames, rows, frames):
-    """A recording that holds nothing but event onsets."""
-    made = make_recording(np.zeros((n_neurons, n_frames), np.float32), sampling_rate=RATE, variable="dff")
-    table = {"event_neuron": made["neuron"].values[rows], "event_onset": made["time"].values[frames]}
-    table["event_flags"] = np.zeros(len(rows), int)
-    return made.assign({name: VARIABLES[name].wrap(values) for name, values in table.items()})
-
-
-def _poisson_events(n_neurons, n_frames, rate_per_frame, seed, burst=3):
-    """A recording with events only: independent bursty neurons."""
-    rng = np.random.default_rng(seed)
-    rows, frames = np.nonzero(rng.random((n_neurons, n_frames)) < rng.lognormal(np.log(rate_per_frame), 0.5, n_neurons)[:, None])
-    extra = rng.geometric(1 / burst, len(rows))
-    pairs = {(r, f + 3 * k) for r, f, n in zip(rows, frames, extra, strict=True) for k in range(n) if f + 3 * k < n_frames}
-    rows, frames = np.array(sorted(pairs)).T
-    return _with_events(n_neurons, n_frames, rows, frames)
-
-
-def test_events_under_way_when_the_recording_begins_do_not_coincide():
-    tail = np.exp(-np.arange(600) / 6.0) + np.random.default_rng(0).normal(0, 0.02, (10, 600))
-    made = estimate_noise(make_recording(tail, sampling_rate=RATE, variable="dff"))
-    result = compute_coactivity(detect_events(made, detector="noise"), bin=2 / RATE)
-    assert result.sizes["event"] >= 10
-    assert result["coactivity"].values[0] == 0
-
-
-def test_coactivity_counts_each_neuron_once_a_bin():
-    made = _poisson_events(20, 1000, 0.02, 0)
-    with pytest.warns(UserWarning, match=r"whole bins of 2 frames .*bin=0.417"):
-        result = compute_coactivity(made)
-    frames = np.rint(made["event_onset"].values * RATE).astype(int)
-    expected = [len(set(made["event_neuron"].values[frames // 2 == b])) for b in range(500)]
-    assert result["coactivity"].values.tolist() == expected
-    assert result["coactivity"].attrs["bin_width_s"] == pytest.approx(2 / RATE)
-    np.testing.assert_allclose(result["bin_time"][:2], [0.5 / RATE, 2.5 / RATE])
-
-
-def test_shuffles_and_the_exact_law_agree():
-    made = compute_coactivity(_poisson_events(60, 6000, 0.004, 1), bin=2 / RATE)
-    exact = find_ensemble_events(made, significance="percentile")
-    sampled = find_ensemble_events(made, significance="percentile", shuffles=1000, seed=3)
-    distance = 0.5 * float(np.abs(exact["coactivity_null"] - sampled["coactivity_null"]).sum())
-    assert distance < 2e-3
-    assert exact["is_coactive"].attrs["threshold"] == sampled["is_coactive"].attrs["threshold"]
-    assert exact["coactivity_expected"][0] == pytest.approx(float(made["coactivity"].mean()))
-    # counts above the 99th percentile, to the letter
-    counts = np.repeat(np.arange(61), np.rint(sampled["coactivity_null"].values * 1000 * 3000).astype(int))
-    np.testing.assert_array_equal(
-        sampled["is_coactive"], sampled["coactivity"] > np.percentile(counts, 99, method="inverted_cdf")
-    )
-
-
-def test_false_discovery_rule_is_benjamini_hochberg():
-    from scipy.stats import false_discovery_control
-
-    made = compute_coactivity(_poisson_events(60, 3000, 0.004, 2), bin=2 / RATE)
-    onset = made["event_onset"].values.copy()
-    onset[::9] = 100.0
-    made = compute_coactivity(made.assign(event_onset=("event", onset)), bin=2 / RATE)
-    result = find_ensemble_events(made)
-    np.testing.assert_array_equal(result["is_coactive"], false_discovery_control(result["coactivity_pvalue"].values) <= 0.05)
-    assert result["is_coactive"].any()
-
-
-def test_share_of_significant_bins_is_the_attained_alpha():
-    from scipy.stats import binom
-
-    inside = 0
-    for seed in range(20):
-        made = compute_coactivity(_poisson_events(100, 6000, 0.003, 100 + seed), bin=2 / RATE)
-        result = find_ensemble_events(made, significance="percentile", shuffles=200, seed=seed)
-        attrs = result["is_coactive"].attrs
-        low, high = binom.interval(0.99, attrs["n_tests"], attrs["attained_alpha"])
-        inside += low <= int(result["is_coactive"].sum()) <= high
-    assert inside >= 17  # 20 · 0.99 are expected; fewer than 17 come about less than once in a thousand
-
-
-def test_touching_bins_are_one_ensemble_event_at_its_peak():
-    bins = {0: (20, 50), 1: (20, 50), 2: (20, 51), 3: (21, 51), 4: (21, 51), 5: (21, 51), 6: (21,), 7: (90,)}
-    pairs = [(n, b) for n, own in bins.items() for b in own]
-    rows, frames = np.array([n for n, _ in pairs]), np.array([2 * b for _, b in pairs])
-    made = _with_events(8, 200, rows, frames)
-    result = find_ensemble_events(compute_coactivity(made, bin=2 / RATE), significance="percentile")
-    assert result["ensemble_event_size"].values.tolist() == [4, 4]
-    assert np.flatnonzero(result["participation"][0]).tolist() == [3, 4, 5, 6]
-    np.testing.assert_allclose(result["ensemble_event_time"], [(42.5) / RATE, (102.5) / RATE])
-    np.testing.assert_allclose(result["ensemble_event_duration"], 4 / RATE)
-
-
-GROUPS = [range(0, 12), range(12, 24), range(24, 36)]
-
-
-@pytest.fixture(scope="module")
-def planted():
-    """Three ensembles of 12 neurons, 90 % reliable, in sparse private activity."""
-    rng = np.random.default_rng(7)
-    raster = rng.random((60, 3000)) < 0.003
-    for k, group in enumerate(GROUPS):
-        for b in range(40 + 20 * k, 3000, 97):
-            raster[list(group), b] |= rng.random(12) < 0.9
-    rows, bins = np.nonzero(raster)
-    return find_ensemble_events(compute_coactivity(_with_events(60, 6000, rows, 2 * bins), bin=2 / RATE))
-
-
-@pytest.mark.parametrize("cut", ["null", 3, 0.7])
-def test_planted_ensembles_come_back(cut, planted):
-    result = find_ensembles(planted, cut=cut)
-    cores = {tuple(np.flatnonzero(core)) for core in result["is_core"].values}
-    assert cores == {tuple(group) for group in GROUPS}
-    assert (result["ensemble_stability"] > 0.8).all()
-    assert result["ensemble_event_count"].values.sum() == np.count_nonzero(result["ensemble_event_label"] > 0)
-    assert result["ensemble_rate"].values[0] == pytest.approx(result["ensemble_event_count"].values[0] / (6000 / RATE / 60))
-
-
-def test_pca_cut_leaves_as_many_clusters_as_components_explain_the_variance(planted):
-    from scipy.cluster.hierarchy import fcluster
-
-    result = find_ensembles(planted, cut="pca_variance", variance=0.6, min_events=1)
-    participation = result["participation"].values.astype(float)
-    singular = np.linalg.svd(participation - participation.mean(axis=0), compute_uv=False) ** 2
-    share = singular / singular.sum()
-    np.testing.assert_allclose(result["explained_variance"].values[: len(share)], share[: result.sizes["component"]], atol=1e-8)
-    wanted = int(np.argmax(np.cumsum(share) >= 0.6)) + 1
-    clusters = fcluster(result["linkage"].values, result["ensemble_event_label"].attrs["cut_distance"], "distance")
-    # merges at one height cannot be told apart: then there are fewer
-    heights = result["linkage"].values[:, 2]
-    tied = np.count_nonzero(heights == heights[len(heights) - wanted]) > 1
-    assert clusters.max() == wanted or tied
-
-
-def test_ensembles_that_are_one_are_merged():
-    rng = np.random.default_rng(9)
-    participation = np.zeros((40, 30), bool)
-    participation[:, :10] = rng.random((40, 10)) < 0.6
-    from calcium_engine.ensembles import Clustering, _cluster, _tree
-
-    tree = _tree(kernels.jaccard_similarity(participation), "average")
-    split = Clustering("average", 0.45, 3, np.full(30, 1 / 30), 0.01 / 30)
-    assert _cluster(participation, tree, split).max() == 1
 
 
 # inputs with nothing in them

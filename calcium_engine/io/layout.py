@@ -122,11 +122,13 @@ def _is_header(row: Sequence[str]) -> bool:
         return False  # the id of a first neuron
     if any(text[1:]) or "" in row[1:] or len(row) < 3:
         return False
+    if not corner and (len(row) < 10 or row[0] not in ("0", "1")):
+        return False
     numbers = [float(cell.replace(",", ".")) for cell in row[1 if corner else 0 :]]
     steps = [later - earlier for earlier, later in itertools.pairwise(numbers)]
     if not corner:
         # Numbers over numbers: only a count over all columns, from 0 or 1, is no trace.
-        return len(numbers) >= 10 and numbers[0] in (0, 1) and all(step == 1 for step in steps)
+        return all(step == 1 for step in steps)
     return steps != [] and steps[0] > 0 and all(abs(step - steps[0]) <= 0.02 * steps[0] for step in steps)
 
 

@@ -1,0 +1,153 @@
+"""Coactivity, its null, ensemble events and ensembles."""
+
+import numpy as np
+import pytest
+from recordings import RATE
+
+from calcium_engine import kernels
+from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
+from calcium_engine.ensembles import Clustering, _cluster, _tree, find_ensembles
+from calcium_engine.events import detect_events
+from calcium_engine.io import make_recording
+from calcium_engine.noise import estimate_noise
+from calcium_engine.schema import VARIABLES
+
+
+def _with_events(n_neurons, n_frames, rows, frames):
+    """A recording that holds nothing but event onsets."""
+    made = make_recording(np.zeros((n_neurons, n_frames), np.float32), sampling_rate=RATE, variable="dff")
+    table = {"event_neuron": made["neuron"].values[rows], "event_onset": made["time"].values[frames]}
+    table["event_flags"] = np.zeros(len(rows), int)
+    return made.assign({name: VARIABLES[name].wrap(values) for name, values in table.items()})
+
+
+def _poisson_events(n_neurons, n_frames, rate_per_frame, seed, burst=3):
+    """A recording with events only: independent bursty neurons."""
+    rng = np.random.default_rng(seed)
+    rows, frames = np.nonzero(rng.random((n_neurons, n_frames)) < rng.lognormal(np.log(rate_per_frame), 0.5, n_neurons)[:, None])
+    extra = rng.geometric(1 / burst, len(rows))
+    pairs = {(r, f + 3 * k) for r, f, n in zip(rows, frames, extra, strict=True) for k in range(n) if f + 3 * k < n_frames}
+    rows, frames = np.array(sorted(pairs)).T
+    return _with_events(n_neurons, n_frames, rows, frames)
+
+
+def test_events_under_way_when_the_recording_begins_do_not_coincide():
+    tail = np.exp(-np.arange(600) / 6.0) + np.random.default_rng(0).normal(0, 0.02, (10, 600))
+    made = estimate_noise(make_recording(tail, sampling_rate=RATE, variable="dff"))
+    result = compute_coactivity(detect_events(made, detector="noise"), bin=2 / RATE)
+    assert result.sizes["event"] >= 10
+    assert result["coactivity"].values[0] == 0
+
+
+def test_coactivity_counts_each_neuron_once_a_bin():
+    made = _poisson_events(20, 1000, 0.02, 0)
+    with pytest.warns(UserWarning, match=r"whole bins of 2 frames .*bin=0.417"):
+        result = compute_coactivity(made)
+    frames = np.rint(made["event_onset"].values * RATE).astype(int)
+    expected = [len(set(made["event_neuron"].values[frames // 2 == b])) for b in range(500)]
+    assert result["coactivity"].values.tolist() == expected
+    assert result["coactivity"].attrs["bin_width_s"] == pytest.approx(2 / RATE)
+    np.testing.assert_allclose(result["bin_time"][:2], [0.5 / RATE, 2.5 / RATE])
+
+
+def test_shuffles_and_the_exact_law_agree():
+    made = compute_coactivity(_poisson_events(60, 6000, 0.004, 1), bin=2 / RATE)
+    exact = find_ensemble_events(made, significance="percentile")
+    sampled = find_ensemble_events(made, significance="percentile", shuffles=1000, seed=3)
+    distance = 0.5 * float(np.abs(exact["coactivity_null"] - sampled["coactivity_null"]).sum())
+    assert distance < 2e-3
+    assert exact["is_coactive"].attrs["threshold"] == sampled["is_coactive"].attrs["threshold"]
+    assert exact["coactivity_expected"][0] == pytest.approx(float(made["coactivity"].mean()))
+    # counts above the 99th percentile, to the letter
+    counts = np.repeat(np.arange(61), np.rint(sampled["coactivity_null"].values * 1000 * 3000).astype(int))
+    np.testing.assert_array_equal(
+        sampled["is_coactive"], sampled["coactivity"] > np.percentile(counts, 99, method="inverted_cdf")
+    )
+
+
+def test_false_discovery_rule_is_benjamini_hochberg():
+    from scipy.stats import false_discovery_control
+
+    made = compute_coactivity(_poisson_events(60, 3000, 0.004, 2), bin=2 / RATE)
+    onset = made["event_onset"].values.copy()
+    onset[::9] = 100.0
+    made = compute_coactivity(made.assign(event_onset=("event", onset)), bin=2 / RATE)
+    result = find_ensemble_events(made)
+    np.testing.assert_array_equal(result["is_coactive"], false_discovery_control(result["coactivity_pvalue"].values) <= 0.05)
+    assert result["is_coactive"].any()
+
+
+def test_share_of_significant_bins_is_the_attained_alpha():
+    from scipy.stats import binom
+
+    inside = 0
+    for seed in range(20):
+        made = compute_coactivity(_poisson_events(100, 6000, 0.003, 100 + seed), bin=2 / RATE)
+        result = find_ensemble_events(made, significance="percentile", shuffles=200, seed=seed)
+        attrs = result["is_coactive"].attrs
+        low, high = binom.interval(0.99, attrs["n_tests"], attrs["attained_alpha"])
+        inside += low <= int(result["is_coactive"].sum()) <= high
+    assert inside >= 17  # 20 · 0.99 are expected; fewer than 17 come about less than once in a thousand
+
+
+def test_touching_bins_are_one_ensemble_event_at_its_peak():
+    bins = {0: (20, 50), 1: (20, 50), 2: (20, 51), 3: (21, 51), 4: (21, 51), 5: (21, 51), 6: (21,), 7: (90,)}
+    pairs = [(n, b) for n, own in bins.items() for b in own]
+    rows, frames = np.array([n for n, _ in pairs]), np.array([2 * b for _, b in pairs])
+    made = _with_events(8, 200, rows, frames)
+    result = find_ensemble_events(compute_coactivity(made, bin=2 / RATE), significance="percentile")
+    assert result["ensemble_event_size"].values.tolist() == [4, 4]
+    assert np.flatnonzero(result["participation"][0]).tolist() == [3, 4, 5, 6]
+    np.testing.assert_allclose(result["ensemble_event_time"], [(42.5) / RATE, (102.5) / RATE])
+    np.testing.assert_allclose(result["ensemble_event_duration"], 4 / RATE)
+
+
+GROUPS = [range(0, 12), range(12, 24), range(24, 36)]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Three ensembles of 12 neurons, 90 % reliable, in sparse private activity."""
+    rng = np.random.default_rng(7)
+    raster = rng.random((60, 3000)) < 0.003
+    for k, group in enumerate(GROUPS):
+        for b in range(40 + 20 * k, 3000, 97):
+            raster[list(group), b] |= rng.random(12) < 0.9
+    rows, bins = np.nonzero(raster)
+    return find_ensemble_events(compute_coactivity(_with_events(60, 6000, rows, 2 * bins), bin=2 / RATE))
+
+
+@pytest.mark.parametrize("cut", ["null", 3, 0.7])
+def test_planted_ensembles_come_back(cut, planted):
+    result = find_ensembles(planted, cut=cut)
+    cores = {tuple(np.flatnonzero(core)) for core in result["is_core"].values}
+    assert cores == {tuple(group) for group in GROUPS}
+    assert (result["ensemble_stability"] > 0.8).all()
+    assert result["ensemble_event_count"].values.sum() == np.count_nonzero(result["ensemble_event_label"] > 0)
+    assert result["ensemble_rate"].values[0] == pytest.approx(result["ensemble_event_count"].values[0] / (6000 / RATE / 60))
+
+
+def test_pca_cut_leaves_as_many_clusters_as_components_explain_the_variance(planted):
+    from scipy.cluster.hierarchy import fcluster
+
+    result = find_ensembles(planted, cut="pca_variance", variance=0.6, min_events=1)
+    participation = result["participation"].values.astype(float)
+    singular = np.linalg.svd(participation - participation.mean(axis=0), compute_uv=False) ** 2
+    share = singular / singular.sum()
+    np.testing.assert_allclose(result["explained_variance"].values[: len(share)], share[: result.sizes["component"]], atol=1e-8)
+    wanted = int(np.argmax(np.cumsum(share) >= 0.6)) + 1
+    clusters = fcluster(result["linkage"].values, result["ensemble_event_label"].attrs["cut_distance"], "distance")
+    # merges at one height cannot be told apart: then there are fewer
+    heights = result["linkage"].values[:, 2]
+    tied = np.count_nonzero(heights == heights[len(heights) - wanted]) > 1
+    assert clusters.max() == wanted or tied
+
+
+def test_ensembles_that_are_one_are_merged():
+    rng = np.random.default_rng(9)
+    participation = np.zeros((40, 30), bool)
+    participation[:, :10] = rng.random((40, 10)) < 0.6
+
+    tree = _tree(kernels.jaccard_similarity(participation), "average")
+    split = Clustering("average", 0.45, 3, np.full(30, 1 / 30), 0.01 / 30)
+    assert _cluster(participation, tree, split).max() == 1
