@@ -107,7 +107,11 @@ def _global_level(array: xr.DataArray, quantile: float) -> tuple[xr.DataArray, x
 
 
 def estimate_baseline(
-    recording: xr.Dataset, *, method: str = "masked", window: float = 60.0, quantile: float = 0.08
+    recording: xr.Dataset,
+    *,
+    method: Literal["masked", "rolling_quantile", "global_quantile"] = "masked",
+    window: float = 60.0,
+    quantile: float = 0.08,
 ) -> xr.Dataset:
     """Baseline fluorescence F0 of each neuron: what it would show without transients.
 

@@ -105,12 +105,13 @@ def _pulses(traces: np.ndarray, search: Search) -> np.ndarray:
     decay = float(np.exp(-1.0 / (search.indicator.tau * search.rate)))
     out = np.empty_like(traces)
     for start, stop in pairwise(search.bounds):
-        piece = np.ascontiguousarray(traces[:, start:stop])
-        activity = nonnegative_deconvolution(fill_gaps(piece), decay)
+        activity = nonnegative_deconvolution(fill_gaps(np.ascontiguousarray(traces[:, start:stop])), decay)
         total = activity.copy()
         for lag in range(1, min(search.reach, activity.shape[1])):
             total[:, lag:] += activity[:, :-lag]
-        out[:, start:stop] = np.where(np.isnan(search.bridge(traces)[:, start:stop]), np.nan, total)
+        out[:, start:stop] = total
+    if has_gaps(traces):
+        out[np.isnan(search.bridge(traces))] = np.nan
     return out
 
 
