@@ -137,7 +137,7 @@ def gather(function: Rows, *traces: xr.DataArray, per_neuron: Sequence[xr.DataAr
     from dask.base import compute
     from dask.delayed import delayed
 
-    sizes = next(array.chunksizes["neuron"] for array in traces if array.chunks)
+    sizes = next(array.chunksizes["neuron"] for array in arrays if array.chunks)
     edges = np.concatenate([[0], np.cumsum(sizes)])
     pieces = [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
     tasks = [delayed(run)(*(array.isel(neuron=piece) for array in arrays)) for piece in pieces]

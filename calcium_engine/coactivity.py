@@ -84,6 +84,15 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
     return record(result.assign_coords(bin=np.arange(len(starts)), bin_time=centre), "compute_coactivity", **parameters)
 
 
+def bin_frames(recording: xr.Dataset) -> int:
+    """Return the frames of a bin, once the coactivity is known to be that of this recording's bins."""
+    coactivity = var("coactivity").check(recording)
+    width = int(coactivity.attrs.get("bin_frames", 0))
+    if width == 0 or len(coactivity) != len(bin_starts(recording, width)):
+        raise CalciumError("the coactivity is not that of this recording, as after a selection; run compute_coactivity() again")
+    return width
+
+
 def chance_per_bin(recording: xr.Dataset, width: int) -> np.ndarray:
     """Chance of each neuron to be active in a given bin after a uniform circular shift: its share of active bins, k_i / B."""
     rows, _ = active_bins(recording, width)
@@ -157,8 +166,8 @@ def find_ensemble_events(
         raise CalciumError(f"alpha is {alpha}, but must be between 0 and 1")
     if shuffles < 0 or not 0 <= seed < 2**63:
         raise CalciumError(f"shuffles and seed must not be negative, nor the seed over 2^63, but they are {shuffles} and {seed}")
-    coactivity = var("coactivity").check(recording)
-    counts, width = coactivity.values, int(coactivity.attrs["bin_frames"])
+    width = bin_frames(recording)
+    counts = recording["coactivity"].values
     law, pvalues = _null(recording, width, shuffles, seed)
     threshold = _threshold(counts, law, pvalues, significance, alpha)
     attained = float(law[threshold:][::-1].sum())

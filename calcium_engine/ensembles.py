@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from calcium_engine.coactivity import chance_per_bin
+from calcium_engine.coactivity import bin_frames, chance_per_bin
 from calcium_engine.kernels import jaccard_similarity
 from calcium_engine.schema import CalciumError, fresh, record, sampling_rate, var
 
@@ -224,13 +224,13 @@ def find_ensembles(
     recording = fresh(recording, "find_ensembles")
     participation = var("participation").check(recording).values
     _check(cut, linkage, variance, min_events, seed)
-    chance = chance_per_bin(recording, int(recording["coactivity"].attrs["bin_frames"]))
+    chance = chance_per_bin(recording, bin_frames(recording))
     propensity = chance / chance.sum() if chance.sum() > 0 else chance
     similarity = jaccard_similarity(participation)
     tree = _tree(similarity, linkage)
     explained = _explained_variance(participation)
     distance = _cut_distance(cut, variance, participation, tree, explained, propensity, seed)
-    how = Clustering(linkage, distance, min_events, propensity, CORE_ALPHA / recording.sizes["neuron"])
+    how = Clustering(linkage, distance, min_events, propensity, CORE_ALPHA / max(1, recording.sizes["neuron"]))
     labels = _cluster(participation, tree, how)
     cores = _cores(participation, labels, how)
     parameters = {

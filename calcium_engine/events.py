@@ -256,12 +256,21 @@ def event_rows(recording: xr.Dataset) -> np.ndarray:
     """Row (position along `neuron`) of each event's neuron."""
     import pandas as pd
 
-    rows = pd.Index(recording["neuron"].values).get_indexer(var("event_neuron").check(recording).values)
+    neurons = pd.Index(recording["neuron"].values)
+    if not neurons.is_unique:
+        raise CalciumError(
+            f"neuron {neurons[neurons.duplicated()][0]} is there more than once; give every neuron an id of its own"
+        )
+    rows = neurons.get_indexer(var("event_neuron").check(recording).values)
     if (rows < 0).any():
         missing = recording["event_neuron"].values[rows < 0][0]
         raise CalciumError(f"event_neuron names neuron {missing}, which the recording does not hold; run detect_events() again")
     onset, time = var("event_onset").check(recording).values, recording["time"].values
-    outside = np.count_nonzero((onset < time[0]) | (onset > time[-1]))
+    starts = epoch_bounds(recording)[1:-1]
+    epoch = np.searchsorted(time[starts], onset, side="right")
+    # beyond the last frame of its epoch: in a gap, or after the recording
+    last = time[np.append(starts, len(time)) - 1][epoch]
+    outside = np.count_nonzero((onset < time[0]) | (onset > last))
     if outside:
         raise CalciumError(f"{outside} events lie outside the recording's time, as after a selection; run detect_events() again")
     return np.asarray(rows)

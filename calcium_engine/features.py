@@ -59,6 +59,9 @@ def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.nda
     epoch = np.searchsorted(recording["time"].values[epoch_bounds(recording)[1:-1]], onset, side="right")
     amplitude, fwhm = var("event_amplitude").check(recording).values, var("event_fwhm").check(recording).values
     compound = (var("event_flags").check(recording).values & EVENT_FLAGS["compound"]) > 0
+    order = np.lexsort((onset, rows))  # events or neurons may have been put in another order
+    rows, onset, epoch, compound = rows[order], onset[order], epoch[order], compound[order]
+    amplitude, fwhm = amplitude[order], fwhm[order]
     edges = np.searchsorted(rows, np.arange(recording.sizes["neuron"] + 1))
     of_events: dict[str, Callable[[slice], float]] = {
         "amplitude_median": lambda own: _median(amplitude[own]),
@@ -111,9 +114,10 @@ def _fano(recording: xr.Dataset) -> np.ndarray:
     starts = np.concatenate([np.arange(a, b - width + 1, width) for a, b in pairwise(bounds)])
     if len(starts) < 2:
         return np.full(recording.sizes["neuron"], np.nan)
-    onset = var("event_onset").check(recording).values
-    window = np.searchsorted(time[starts], onset, side="right") - 1
-    inside = (window >= 0) & (onset <= time[starts[np.maximum(window, 0)] + width - 1])
+    onset = np.interp(var("event_onset").check(recording).values, time, np.arange(len(time)))
+    frame = np.floor(onset + 0.5)
+    window = np.searchsorted(starts, frame, side="right") - 1
+    inside = (window >= 0) & (frame < starts[np.maximum(window, 0)] + width)
     counts = np.zeros((recording.sizes["neuron"], len(starts)))
     np.add.at(counts, (event_rows(recording)[inside], window[inside]), 1)
     mean = counts.mean(axis=1)

@@ -263,6 +263,12 @@ def small_values(coordinate: xr.DataArray) -> np.ndarray:
     return np.asarray(known.values)
 
 
+def frame_interval(time: np.ndarray) -> float:
+    """Return the time from frame to frame, s: the mean step, which few digits do not bias, gaps left out."""
+    steps = np.diff(time)
+    return float(np.mean(steps[steps <= 1.500001 * np.median(steps)]))
+
+
 def sampling_rate(recording: xr.Dataset) -> float:
     """Return the recording's sampling rate in Hz, or say how to set it."""
     if "sampling_rate" not in recording.coords:
@@ -272,13 +278,18 @@ def sampling_rate(recording: xr.Dataset) -> float:
         raise CalciumError(f"the sampling rate is {rate} Hz, but must be a positive number")
     if "time" not in recording.coords or recording["time"].dims != ("frame",):
         raise CalciumError("the recording has no time of each frame; make_recording(array, sampling_rate=...) sets it")
-    steps = np.diff(small_values(recording["time"]))
-    if len(steps):
-        # as in make_recording: times may be written with few digits, and gaps are no steps
-        step = float(np.mean(steps[steps <= 1.5 * np.median(steps)]))
+    time = small_values(recording["time"])
+    back = np.flatnonzero(~(np.diff(time) > 0))
+    if len(back):
+        raise CalciumError(
+            f"time does not go on after frame {back[0]} ({time[back[0]]:g} s, then {time[back[0] + 1]:g} s); "
+            "to join recordings, first shift the times of the second"
+        )
+    if len(time) > 1:
+        step = frame_interval(time)
         if abs(step * rate - 1.0) > RATE_TOLERANCE:
             raise CalciumError(
-                f"the sampling rate is {rate:g} Hz, but frames are {step:.4g} s apart ({1 / step if step else np.inf:.4g} Hz); "
+                f"the sampling rate is {rate:g} Hz, but frames are {step:.4g} s apart ({1 / step:.4g} Hz); "
                 "after taking every n-th frame, say .assign_coords(sampling_rate=...)"
             )
     return rate
@@ -287,12 +298,12 @@ def sampling_rate(recording: xr.Dataset) -> float:
 def epoch_bounds(recording: xr.Dataset) -> np.ndarray:
     """Return the frames at which epochs start, and the number of frames at the end: epoch i is bounds[i]:bounds[i + 1].
 
-    An epoch starts where the recording's `epoch` changes, and where time jumps by over GAP beyond a frame, or back: whatever
-    frames were selected or joined, nothing is computed across.
+    An epoch starts where the recording's `epoch` changes, and where time jumps by over GAP beyond a frame: whatever frames were
+    selected or joined, nothing is computed across.
     """
     n_frames = recording.sizes["frame"]
     steps = np.diff(small_values(recording["time"]))
-    breaks = (steps > GAP + 1.0 / sampling_rate(recording)) | (steps <= 0)
+    breaks = steps > GAP + 1.0 / sampling_rate(recording)
     if "epoch" in recording.coords:
         breaks |= np.diff(small_values(recording["epoch"])) != 0
     return np.concatenate([[0], np.flatnonzero(breaks) + 1, [n_frames]]).astype(np.int64)
@@ -313,6 +324,12 @@ CHAIN = (
 )
 
 
+def _maker(name: str, array: xr.DataArray) -> str | None:
+    """Return the step that made a variable, by its attribute or, where xarray has dropped that, by its name."""
+    declared = VARIABLES[name].made_by if name in VARIABLES else None
+    return array.attrs.get("made_by", declared)
+
+
 def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
     """Begin a step: drop what an earlier run of it made, all that later steps made of that, and their lines of the history."""
     if not isinstance(recording, xr.Dataset):
@@ -320,9 +337,11 @@ def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
     stale = {step, *CHAIN[CHAIN.index(step) + 1 :]} if step in CHAIN else {step}
     if "compute_coactivity" in stale and step != "compute_coactivity":
         stale.add("compute_features")
-    kept = recording.drop_vars([name for name, array in recording.data_vars.items() if array.attrs.get("made_by") in stale])
+    gone = [name for name, array in recording.data_vars.items() if _maker(str(name), array) in stale]
+    kept = recording.drop_vars(gone)
     used = {dim for array in kept.data_vars.values() for dim in array.dims} | {"neuron", "frame"}
-    kept = kept.drop_vars([name for name, coord in kept.coords.items() if not used.issuperset(coord.dims)])
+    unused = {dim for name in gone for dim in recording[name].dims} - used
+    kept = kept.drop_vars([name for name, coord in kept.coords.items() if unused & set(coord.dims)])
     history = [line for line in str(kept.attrs.get("history", "")).splitlines() if line.partition("(")[0] not in stale]
     return kept.assign_attrs(history="\n".join(history))
 

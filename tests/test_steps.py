@@ -326,3 +326,54 @@ def test_rerunning_a_step_drops_what_followed_from_it(finished):
     assert "ensemble" not in again.coords
     assert "denoised" in again
     assert "find_ensembles(" not in again.attrs["history"]
+
+
+def test_a_gap_cuts_an_event_off_as_an_epoch_does():
+    frames = np.arange(600)
+    lag = np.maximum(frames - 300, 0) / 12.5
+    trace = np.where(frames >= 300, np.exp(-lag), 0.0) + np.random.default_rng(0).normal(0, 0.01, (3, 600))
+    gap = trace.copy()
+    gap[:, 303:350] = np.nan
+    for array in (trace, gap):
+        made = estimate_noise(make_recording(array, sampling_rate=10.0, variable="dff"))
+        events = detect_events(made)
+        near = np.abs(events["event_peak"].values - 30.0) < 0.3
+        assert near.sum() == 3
+        np.testing.assert_allclose(events["event_fwhm"].values[near], 0.05 + 1.25 * np.log(2), rtol=0.25)
+        cut = (events["event_flags"].values[near] & (EVENT_FLAGS["edge"] | EVENT_FLAGS["fwhm_censored"])) > 0
+        assert cut.all() == (array is gap)
+
+
+def test_a_hole_cut_after_the_events_is_noticed(finished):
+    with pytest.raises(CalciumError, match="outside the recording's time"):
+        compute_coactivity(finished[1].isel(frame=np.r_[0:500, 1000:1500]), bin=2 / RATE)
+    with pytest.raises(CalciumError, match=r"compute_coactivity\(\) again"):
+        find_ensemble_events(finished[1].isel(bin=slice(0, 100)))
+
+
+def test_features_do_not_depend_on_the_order_of_neurons_or_events(finished):
+    _, result = finished
+    expected = compute_features(result)
+    order = np.random.default_rng(1).permutation(result.sizes["neuron"])
+    for found in (compute_features(result.isel(neuron=order)), compute_features(result.isel(event=slice(None, None, -1)))):
+        for name in ("amplitude_median", "interval_median", "burst_share", "fano_factor", "event_count"):
+            np.testing.assert_array_equal(found[name].sel(neuron=expected["neuron"]), expected[name])
+
+
+def test_times_of_few_digits_are_taken_and_times_that_go_back_are_not(recording):
+    array = recording["fluorescence"].values
+    coarse = make_recording(array, time=np.round(np.arange(array.shape[1]) / RATE, 1))
+    assert run(coarse).sizes["event"] > 0
+    twice = xr.concat([recording, recording], "frame", join="outer", coords="minimal", data_vars="minimal", compat="override")
+    with pytest.raises(CalciumError, match="time does not go on after frame 1499"):
+        estimate_baseline(twice)
+
+
+def test_what_a_user_adds_stays_and_lost_attributes_do_no_harm(finished):
+    _, result = finished
+    added = result.assign_coords(stimulus=("stimulus", [1.0, 2.0]))
+    again = compute_dff(added.drop_attrs())
+    assert "stimulus" in again.coords
+    assert "denoised" not in again
+    with pytest.raises(CalciumError, match="more than once"):
+        compute_features(result.isel(neuron=[0, 0, 1]))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine.schema import COORDINATES, GAP, SCHEMA_VERSION, CalciumError, record, var, warn
+from calcium_engine.schema import COORDINATES, GAP, SCHEMA_VERSION, CalciumError, frame_interval, record, var, warn
 
-RATE_TOLERANCE = 0.01  # a given rate may differ from the one of the time stamps by so much
+AGREEMENT = 0.01  # a given rate may differ from the one of the time stamps by so much
 _PER_NEURON = ("x", "y", "is_cell", "cell_probability")
 
 
@@ -90,7 +90,7 @@ def agreed_rate(given: Any, found: float, where: str) -> float:
     if given is None:
         return _as_rate(found)
     rate = _as_rate(given)
-    if abs(rate / _as_rate(found) - 1) > RATE_TOLERANCE:
+    if abs(rate / _as_rate(found) - 1) > AGREEMENT:
         raise CalciumError(
             f"the sampling rate was given as {rate:g} Hz, but by {where} it is {found:.5g} Hz; leave it out to use that"
         )
@@ -224,8 +224,7 @@ def _rate_and_epochs(seconds: np.ndarray, sampling_rate: Any) -> tuple[float, np
     """
     steps = np.diff(seconds)
     median = float(np.median(steps))
-    mean = float(np.mean(steps[steps <= 1.500001 * median]))
-    rate = float(f"{1 / mean:.9g}")  # time stamps carry no more digits; 10 Hz should read 10
+    rate = float(f"{1 / frame_interval(seconds):.9g}")  # time stamps carry no more digits; 10 Hz should read 10
     rate = agreed_rate(sampling_rate, rate, "the time stamps")
     starts = np.flatnonzero(steps > median + GAP) + 1
     if starts.size == 0:

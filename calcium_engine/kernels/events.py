@@ -119,12 +119,15 @@ def _left(x, valley, rest, tau, peak, start, share, amplitude):
 
 @inline
 def _right(x, valley, rest, tau, peak, stop, share, amplitude):
-    """First time after the peak at which the trace is under base + share · amplitude, between frames; -1: not until `stop`."""
+    """First time after the peak at which the trace is under base + share · amplitude, between frames; -1: not until `stop`.
+
+    Where the trace is missing before that, minus the first missing frame, less 3.
+    """
     above = x[peak] - _base(x, valley, rest, tau, peak) - share * amplitude
     for t in range(peak + 1, stop + 1):
         here = x[t] - _base(x, valley, rest, tau, t) - share * amplitude
         if not here >= 0.0:
-            return t - 1.0 if np.isnan(here) else t - here / (here - above)
+            return -(t + 3.0) if np.isnan(here) else t - here / (here - above)
         above = here
     return -1.0
 
@@ -164,10 +167,15 @@ def _measure(x, rest, tau, peak, valley, start, stop, row):
         flags |= COMPOUND
     onset = _left(x, valley, rest, tau, peak, start, 0.2, amplitude)
     offset = _right(x, valley, rest, tau, peak, stop, 0.2, amplitude)
-    left = _left(x, valley, rest, tau, peak, start, 0.5, amplitude)
-    right = _right(x, valley, rest, tau, peak, stop, 0.5, amplitude)
+    # where the trace is missing, the event is cut off as at an epoch's edge
     if onset < -1.0:
         start = int(-onset) - 2
+        flags |= EDGE | UNSEEN
+    if offset < -1.0:
+        stop = int(-offset) - 4
+        flags |= EDGE
+    left = _left(x, valley, rest, tau, peak, start, 0.5, amplitude)
+    right = _right(x, valley, rest, tau, peak, stop, 0.5, amplitude)
     steep = _left(x, valley, rest, tau, peak, start, 0.8, amplitude)
     decayed = _right(x, valley, rest, tau, peak, stop, np.exp(-1.0), amplitude)
     if left < 0.0:
@@ -179,7 +187,7 @@ def _measure(x, rest, tau, peak, valley, start, stop, row):
         right = stop + tau * np.log(max(height / (0.5 * amplitude), 1.0))
         flags |= CENSORED
     if onset < 0.0:
-        if valley < 0 or onset < -1.0:
+        if valley < 0:
             flags |= EDGE | UNSEEN
         onset = float(start)
     if offset < 0.0:
