@@ -7,9 +7,11 @@ import inspect
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from calcium_engine.schema import Attr, CalciumError
+
+T = TypeVar("T")
 
 _NAMES = {float: "a number", int: "a whole number", str: "a string", bool: "true or false"}
 
@@ -38,6 +40,13 @@ def fits(function: Callable[..., Any], name: str, value: Any) -> bool:
     except CalciumError:
         return False
     return True
+
+
+def choose(table: dict[str, T], name: str, what: str) -> T:
+    """Look a method up in its table, or list the right ones."""
+    if name not in table:
+        raise CalciumError(f"unknown {what} {name!r}; choose one of {', '.join(table)}")
+    return table[name]
 
 
 def parse_scalar(text: str) -> Attr:

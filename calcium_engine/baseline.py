@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from calcium_engine.arguments import choose
 from calcium_engine.blocks import along_frame, over_frame, window_of
 from calcium_engine.kernels import fill_gaps, masked_baseline, rolling_quantile, row_quantile
-from calcium_engine.noise import auto_noise, choose, difference_noise
+from calcium_engine.noise import auto_noise, difference_noise
 from calcium_engine.schema import Attr, CalciumError, fresh, latest_trace, record, sampling_rate, var
 
 ENOUGH = 0.3  # share of a window that must lie outside transients for its baseline to be seen

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from calcium_engine.events import event_rows
+from calcium_engine.blocks import frames_of
+from calcium_engine.events import event_frames, event_rows
 from calcium_engine.kernels import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
 from calcium_engine.schema import EVENT_FLAGS, Attr, CalciumError, epoch_bounds, fresh, record, sampling_rate, var, warn
 
@@ -21,23 +22,24 @@ def bin_starts(recording: xr.Dataset, width: int) -> np.ndarray:
     return np.concatenate([np.arange(start, stop - width + 1, width) for start, stop in pairwise(bounds)]).astype(np.int64)
 
 
+def event_bins(recording: xr.Dataset, width: int) -> np.ndarray:
+    """Bin of each event's onset; -1 in the frames left over at the end of an epoch."""
+    starts = bin_starts(recording, width)
+    bin_of_frame = np.full(recording.sizes["frame"], -1, np.int64)
+    for k in range(width):
+        bin_of_frame[starts + k] = np.arange(len(starts))
+    return np.asarray(bin_of_frame[event_frames(recording)])
+
+
 def active_bins(recording: xr.Dataset, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Neuron (row) and bin of every event onset, each pair once, ordered by neuron and bin.
 
-    An onset between two frames belongs to the nearer one. An event under way when its epoch begins, or when a gap ends, has
-    no onset to count: all such events would coincide.
+    An event under way when its epoch begins, or when a gap ends, has no onset to count: all such events would coincide.
     """
-    n_frames = recording.sizes["frame"]
-    starts = bin_starts(recording, width)
-    bin_of_frame = np.full(n_frames, -1, np.int64)
-    for k in range(width):
-        bin_of_frame[starts + k] = np.arange(len(starts))
-    onset = np.interp(var("event_onset").check(recording).values, recording["time"].values, np.arange(n_frames))
     under_way = (var("event_flags").check(recording).values & EVENT_FLAGS["onset_unseen"]) > 0
-    bins = bin_of_frame[np.floor(onset + 0.5).astype(np.int64)]
-    rows = event_rows(recording)
-    pairs = np.unique((rows * len(starts) + bins)[(bins >= 0) & ~under_way])
-    return np.divmod(pairs, max(len(starts), 1))
+    rows, bins = event_rows(recording), event_bins(recording, width)
+    n_bins = max(1, len(bin_starts(recording, width)))
+    return np.divmod(np.unique((rows * n_bins + bins)[(bins >= 0) & ~under_way]), n_bins)
 
 
 def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset:  # noqa: A002  (the field's word for it)
@@ -63,7 +65,7 @@ def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset
     var("event_onset").check(recording)
     if not (np.isfinite(bin) and bin > 0):
         raise CalciumError(f"the bin is {bin} s, but must be a positive number of seconds; 0.5 is usual")
-    width = max(1, round(bin * rate))
+    width = frames_of(bin, recording)
     effective = width / rate
     starts = bin_starts(recording, width)
     if len(starts) == 0:
@@ -93,20 +95,15 @@ def bin_frames(recording: xr.Dataset) -> int:
     return width
 
 
-def chance_per_bin(recording: xr.Dataset, width: int) -> np.ndarray:
-    """Chance of each neuron to be active in a given bin after a uniform circular shift: its share of active bins, k_i / B."""
-    rows, _ = active_bins(recording, width)
-    return np.bincount(rows, minlength=recording.sizes["neuron"]) / len(bin_starts(recording, width))
+def _null(counts: np.ndarray, bins: np.ndarray, n_bins: int, shuffles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Law of the coactivity in a bin under circular shifts, and the p-value of each count: exact, or pooled over shuffles.
 
-
-def _null(recording: xr.Dataset, width: int, shuffles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Law of the coactivity in a bin under circular shifts, and the p-value of each count: exact, or pooled over shuffles."""
-    n_neurons, n_bins = recording.sizes["neuron"], len(bin_starts(recording, width))
+    `counts` is the number of active bins of each neuron, and `bins` those bins, one neuron after the other.
+    """
     if shuffles == 0:
-        chance = chance_per_bin(recording, width)
+        chance = counts / n_bins
         return poisson_binomial_pmf(chance), poisson_binomial_sf(chance)
-    rows, bins = active_bins(recording, width)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_neurons))])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
     histogram = shifted_coactivity(bins, offsets, n_bins, shuffles, seed).sum(axis=0, dtype=np.int64)
     at_least = np.cumsum(histogram[::-1])[::-1]
     return histogram / histogram.sum(), (1 + at_least) / (1 + histogram.sum())
@@ -168,7 +165,8 @@ def find_ensemble_events(
         raise CalciumError(f"shuffles and seed must not be negative, nor the seed over 2^63, but they are {shuffles} and {seed}")
     width = bin_frames(recording)
     counts = recording["coactivity"].values
-    law, pvalues = _null(recording, width, shuffles, seed)
+    rows, bins = active_bins(recording, width)
+    law, pvalues = _null(np.bincount(rows, minlength=recording.sizes["neuron"]), bins, len(counts), shuffles, seed)
     threshold = _threshold(counts, law, pvalues, significance, alpha)
     attained = float(law[threshold:][::-1].sum())
     parameters: dict[str, Attr | None] = {
@@ -192,16 +190,20 @@ def find_ensemble_events(
         coactivity_null=var("coactivity_null").wrap(law, shuffles=shuffles),
     )
     result = result.assign_coords(count=np.arange(len(law)))
-    result = result.assign(_ensemble_events(recording, width, counts, pvalues, significant, min_neurons))
+    peaks, stretches = _stretches(bin_starts(recording, width), width, counts, significant, min_neurons)
+    result = result.assign(_ensemble_events(recording, width, rows, bins, peaks, stretches))
+    result = result.assign(
+        ensemble_event_size=var("ensemble_event_size").wrap(counts[peaks]),
+        ensemble_event_pvalue=var("ensemble_event_pvalue").wrap(pvalues[counts[peaks]]),
+    )
     result = result.assign_coords(ensemble_event=np.arange(1, result.sizes["ensemble_event"] + 1))
     return record(result, "find_ensemble_events", **parameters)
 
 
-def _ensemble_events(
-    recording: xr.Dataset, width: int, counts: np.ndarray, pvalues: np.ndarray, significant: np.ndarray, min_neurons: int
-) -> dict[str, xr.DataArray]:
+def _stretches(
+    starts: np.ndarray, width: int, counts: np.ndarray, significant: np.ndarray, min_neurons: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Join touching significant bins; the peak bin (the first of equals) stands for each stretch."""
-    starts = bin_starts(recording, width)
     hits = np.flatnonzero(significant)
     touching = np.diff(hits) == 1
     if len(hits):
@@ -209,10 +211,16 @@ def _ensemble_events(
     stretches = [s for s in np.split(hits, np.flatnonzero(~touching) + 1) if len(s)]
     peaks = np.array([s[np.argmax(counts[s])] for s in stretches], np.int64)
     kept = counts[peaks] >= min_neurons
-    peaks, stretches = peaks[kept], [s for s, keep in zip(stretches, kept, strict=True) if keep]
-    rows, bins = active_bins(recording, width)
+    return peaks[kept], [s for s, keep in zip(stretches, kept, strict=True) if keep]
+
+
+def _ensemble_events(
+    recording: xr.Dataset, width: int, rows: np.ndarray, bins: np.ndarray, peaks: np.ndarray, stretches: list[np.ndarray]
+) -> dict[str, xr.DataArray]:
+    """Who takes part in each ensemble event, and when it is."""
+    starts = bin_starts(recording, width)
     participation = np.zeros((len(peaks), recording.sizes["neuron"]), bool)
-    event_of_bin = np.full(len(counts), -1)
+    event_of_bin = np.full(len(starts), -1)
     event_of_bin[peaks] = np.arange(len(peaks))
     inside = event_of_bin[bins] >= 0
     participation[event_of_bin[bins[inside]], rows[inside]] = True
@@ -221,8 +229,6 @@ def _ensemble_events(
         "ensemble_event_time": (time[starts[peaks]] + time[starts[peaks] + width - 1]) / 2,
         "ensemble_event_start": np.array([time[starts[s[0]]] for s in stretches]),
         "ensemble_event_duration": np.array([len(s) * effective for s in stretches]),
-        "ensemble_event_size": counts[peaks],
-        "ensemble_event_pvalue": pvalues[counts[peaks]],
         "participation": participation,
     }
     return {name: var(name).wrap(values) for name, values in table.items()}

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from calcium_engine.arguments import choose
 from calcium_engine.blocks import along_frame
 from calcium_engine.kernels import fill_gaps, has_gaps, stationary_shrink
-from calcium_engine.noise import choose
 from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, record, sampling_rate, var
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from calcium_engine.coactivity import bin_frames, chance_per_bin
+from calcium_engine.coactivity import active_bins, bin_frames
 from calcium_engine.kernels import jaccard_similarity
 from calcium_engine.schema import CalciumError, fresh, record, sampling_rate, var
 
@@ -224,8 +224,8 @@ def find_ensembles(
     recording = fresh(recording, "find_ensembles")
     participation = var("participation").check(recording).values
     _check(cut, linkage, variance, min_events, seed)
-    chance = chance_per_bin(recording, bin_frames(recording))
-    propensity = chance / chance.sum() if chance.sum() > 0 else chance
+    active = np.bincount(active_bins(recording, bin_frames(recording))[0], minlength=recording.sizes["neuron"])
+    propensity = active / max(1, active.sum())
     similarity = jaccard_similarity(participation)
     tree = _tree(similarity, linkage)
     explained = _explained_variance(participation)

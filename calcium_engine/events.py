@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from calcium_engine.arguments import choose
 from calcium_engine.blocks import gather, mark_rows
 from calcium_engine.indicators import Indicator, get_indicator
 from calcium_engine.kernels import fill_gaps, find_peaks, has_gaps, measure_events, nonnegative_deconvolution, row_moments
-from calcium_engine.noise import choose
 from calcium_engine.schema import (
     DFF_TRACES,
     EVENT_FLAGS,
@@ -252,6 +252,20 @@ def _assemble(
     return result.assign(active=var("active").wrap(active))
 
 
+def event_epochs(recording: xr.Dataset) -> np.ndarray:
+    """Epoch (0, 1, ...) in which each event begins."""
+    starts = epoch_bounds(recording)[1:-1]
+    onset = var("event_onset").check(recording).values
+    return np.asarray(np.searchsorted(recording["time"].values[starts], onset, side="right"))
+
+
+def event_frames(recording: xr.Dataset) -> np.ndarray:
+    """Frame of each event's onset; an onset between two frames belongs to the nearer one."""
+    frames = np.arange(recording.sizes["frame"])
+    onset = np.interp(var("event_onset").check(recording).values, recording["time"].values, frames)
+    return np.asarray(np.floor(onset + 0.5).astype(np.int64))
+
+
 def event_rows(recording: xr.Dataset) -> np.ndarray:
     """Row (position along `neuron`) of each event's neuron."""
     import pandas as pd
@@ -266,10 +280,8 @@ def event_rows(recording: xr.Dataset) -> np.ndarray:
         missing = recording["event_neuron"].values[rows < 0][0]
         raise CalciumError(f"event_neuron names neuron {missing}, which the recording does not hold; run detect_events() again")
     onset, time = var("event_onset").check(recording).values, recording["time"].values
-    starts = epoch_bounds(recording)[1:-1]
-    epoch = np.searchsorted(time[starts], onset, side="right")
     # beyond the last frame of its epoch: in a gap, or after the recording
-    last = time[np.append(starts, len(time)) - 1][epoch]
+    last = time[epoch_bounds(recording)[1:] - 1][event_epochs(recording)]
     outside = np.count_nonzero((onset < time[0]) | (onset > last))
     if outside:
         raise CalciumError(f"{outside} events lie outside the recording's time, as after a selection; run detect_events() again")

@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from calcium_engine.blocks import over_frame
-from calcium_engine.coactivity import active_bins
-from calcium_engine.events import event_rows
+from calcium_engine.blocks import frames_of, over_frame
+from calcium_engine.coactivity import active_bins, bin_starts, event_bins
+from calcium_engine.events import event_epochs, event_rows
 from calcium_engine.kernels import row_moments
-from calcium_engine.schema import EVENT_FLAGS, CalciumError, epoch_bounds, fresh, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import EVENT_FLAGS, CalciumError, fresh, latest_trace, record, sampling_rate, var
 
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
 FANO_WINDOW = 10.0  # s
@@ -56,7 +56,7 @@ def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.nda
     """Everything that follows from each neuron's own events."""
     rows = event_rows(recording)
     onset = var("event_onset").check(recording).values
-    epoch = np.searchsorted(recording["time"].values[epoch_bounds(recording)[1:-1]], onset, side="right")
+    epoch = event_epochs(recording)
     amplitude, fwhm = var("event_amplitude").check(recording).values, var("event_fwhm").check(recording).values
     compound = (var("event_flags").check(recording).values & EVENT_FLAGS["compound"]) > 0
     order = np.lexsort((onset, rows))  # events or neurons may have been put in another order
@@ -98,28 +98,22 @@ def _poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _binned(recording: xr.Dataset, seconds: float) -> np.ndarray:
     """Neuron × bin: whether the neuron starts an event in the bin."""
-    width = max(1, round(seconds * sampling_rate(recording)))
+    width = frames_of(seconds, recording)
     rows, bins = active_bins(recording, width)
-    lengths = np.diff(epoch_bounds(recording)) // width
-    table = np.zeros((recording.sizes["neuron"], int(lengths.sum())))
+    table = np.zeros((recording.sizes["neuron"], len(bin_starts(recording, width))))
     table[rows, bins] = 1.0
     return table
 
 
 def _fano(recording: xr.Dataset) -> np.ndarray:
     """Variance over mean of the number of events in windows of FANO_WINDOW."""
-    width = max(1, round(FANO_WINDOW * sampling_rate(recording)))
-    bounds = epoch_bounds(recording)
-    time = recording["time"].values
-    starts = np.concatenate([np.arange(a, b - width + 1, width) for a, b in pairwise(bounds)])
-    if len(starts) < 2:
+    width = frames_of(FANO_WINDOW, recording)
+    n_windows = len(bin_starts(recording, width))
+    if n_windows < 2:
         return np.full(recording.sizes["neuron"], np.nan)
-    onset = np.interp(var("event_onset").check(recording).values, time, np.arange(len(time)))
-    frame = np.floor(onset + 0.5)
-    window = np.searchsorted(starts, frame, side="right") - 1
-    inside = (window >= 0) & (frame < starts[np.maximum(window, 0)] + width)
-    counts = np.zeros((recording.sizes["neuron"], len(starts)))
-    np.add.at(counts, (event_rows(recording)[inside], window[inside]), 1)
+    window = event_bins(recording, width)
+    counts = np.zeros((recording.sizes["neuron"], n_windows))
+    np.add.at(counts, (event_rows(recording)[window >= 0], window[window >= 0]), 1)
     mean = counts.mean(axis=1)
     return np.where(mean > 0, counts.var(axis=1, ddof=1) / np.where(mean > 0, mean, 1.0), np.nan)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
+from calcium_engine.arguments import choose
 from calcium_engine.blocks import over_frame
 from calcium_engine.kernels import row_quantile, spread_below_mode
-from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, record, sampling_rate, var
-
-T = TypeVar("T")
+from calcium_engine.schema import DFF_TRACES, Attr, dff_trace, fresh, record, sampling_rate, var
 
 SLOW_SAMPLING = 10.0  # Hz; below it transients rise within a frame or two, and differences see them as noise
 DECIDEDLY_LESS = (
@@ -46,13 +45,6 @@ NOISES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "difference": lambda traces, rate: difference_noise(traces),
     "below_mode": lambda traces, rate: below_mode_noise(traces),
 }
-
-
-def choose(table: dict[str, T], name: str, what: str) -> T:
-    """Look a method up in its table, or list the right ones."""
-    if name not in table:
-        raise CalciumError(f"unknown {what} {name!r}; choose one of {', '.join(table)}")
-    return table[name]
 
 
 def estimate_noise(

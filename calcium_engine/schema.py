@@ -228,7 +228,7 @@ EVENT_FLAGS = {"compound": 1, "long": 2, "fwhm_censored": 4, "edge": 8, "onset_u
 
 # The most processed trace comes last.
 DFF_TRACES = ("dff", "detrended", "denoised")
-TRACES = ("fluorescence", "fluorescence_corrected", "dff", "detrended", "denoised")
+TRACES = ("fluorescence", "fluorescence_corrected", *DFF_TRACES)
 
 
 def var(name: str) -> Variable:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from calcium_engine.events import event_epochs
 from calcium_engine.indicators import get_indicator
 from calcium_engine.plot._canvas import (
     BLUE,
@@ -26,7 +27,7 @@ from calcium_engine.plot._canvas import (
     whole_numbers,
     whole_time_axis,
 )
-from calcium_engine.schema import TRACES, CalciumError, epoch_bounds, sampling_rate, var
+from calcium_engine.schema import TRACES, CalciumError, sampling_rate, var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,8 +180,7 @@ def intervals_of(recording: xr.Dataset) -> np.ndarray:
     rows = event_rows(recording)
     order = np.lexsort((onset, rows))
     rows, onset = rows[order], onset[order]
-    time = recording["time"].values
-    epoch = np.searchsorted(time[epoch_bounds(recording)[1:-1]], onset, side="right")
+    epoch = event_epochs(recording)[order]
     same = (np.diff(rows) == 0) & (np.diff(epoch) == 0)
     return np.asarray(np.diff(onset)[same])
 
