@@ -6,6 +6,7 @@ and nowhere else, so that a name, a unit or a label is changed in one place.
 
 from __future__ import annotations
 
+import ast
 import sys
 import warnings
 from collections.abc import Iterable
@@ -78,6 +79,7 @@ def plain(value: Any) -> Attr:
 
 
 _TRACE = ("neuron", "frame")
+_RETENTION = ("retention_stage", "planted_fwhm", "planted_amplitude")
 
 
 def _declare(*rows: tuple[str, tuple[str, ...], str, str, str, str]) -> dict[str, Variable]:
@@ -98,8 +100,30 @@ VARIABLES: dict[str, Variable] = _declare(
     # neurons
     ("noise", ("neuron",), "f", "1", "noise σ of ΔF/F", "estimate_noise"),
     ("noise_level", ("neuron",), "f", "% Hz^-1/2", "standardised noise level ν", "estimate_noise"),
+    ("noise_correlation", ("neuron",), "f", "1", "correlation of the noise with that of the frame before", "estimate_noise"),
+    ("low_passed_input", ("neuron",), "b", "", "the noise is correlated: the trace was low-pass filtered", "estimate_noise"),
+    ("neuropil_ratio", ("neuron",), "f", "1", "share of the neuropil signal that was subtracted", "subtract_neuropil"),
     ("f0_floored", ("neuron",), "b", "", "F0 too small to divide by: ΔF/F rests on the floor", "compute_dff"),
     ("saturated_activity", ("neuron",), "b", "", "transients leave too little baseline to see F0", "estimate_baseline"),
+    ("drifting", ("neuron",), "b", "", "F0 moves by more than bleaching explains", "estimate_baseline"),
+    ("bleaching", ("neuron",), "b", "", "F0 decays exponentially", "estimate_baseline"),
+    ("bleaching_tau", ("neuron",), "f", "s", "time constant of bleaching", "estimate_baseline"),
+    (
+        "baseline_edge",
+        ("frame",),
+        "b",
+        "",
+        "within half a window of an epoch's end",
+        "estimate_baseline",
+    ),
+    # what the cleaning does to planted transients
+    ("retention_amplitude", _RETENTION, "f", "1", "recovered over planted amplitude", "retention_test"),
+    ("retention_fwhm", _RETENTION, "f", "1", "recovered over planted FWHM", "retention_test"),
+    ("retention_onset", _RETENTION, "f", "s", "shift of the onset", "retention_test"),
+    ("retention_drift", _RETENTION, "f", "1", "shift of the level around a transient, over its amplitude", "retention_test"),
+    ("retention_count", _RETENTION[1:], "iu", "count", "planted transients", "retention_test"),
+    ("retention_slope", _RETENTION[:2], "f", "1", "slope of recovered against planted amplitude", "retention_test"),
+    ("slow_attenuation", _RETENTION[:1], "f", "dB", "how much a planted slow wave is reduced", "retention_test"),
     ("event_count", ("neuron",), "i", "count", "events", "compute_features"),
     ("event_rate", ("neuron",), "f", "min^-1", "event rate", "compute_features"),
     (
@@ -197,6 +221,8 @@ VARIABLES: dict[str, Variable] = _declare(
     ("true_spike_time", ("true_spike",), "f", "s", "time of the simulated action potential", "simulate_recording"),
     ("true_dff", _TRACE, "f", "1", "simulated ΔF/F without noise", "simulate_recording"),
     ("true_baseline", _TRACE, "f", "a.u.", "simulated baseline fluorescence", "simulate_recording"),
+    ("true_neuropil_ratio", ("neuron",), "f", "1", "share of the neuropil in the simulated fluorescence", "simulate_recording"),
+    ("true_movement", ("frame",), "b", "", "simulated movement of the tissue", "simulate_recording"),
     ("true_ensemble_time", ("true_ensemble_event",), "f", "s", "time of the planted ensemble event", "simulate_recording"),
     ("true_ensemble_label", ("true_ensemble_event",), "i", "", "ensemble of the planted ensemble event", "simulate_recording"),
     (
@@ -222,6 +248,9 @@ COORDINATES: dict[str, dict[str, Attr]] = {
     "is_cell": {"long_name": "accepted as a cell"},
     "cell_probability": {"units": "1", "long_name": "probability of being a cell"},
     "bin_time": {"units": "s", "long_name": "centre of the bin"},
+    "retention_stage": {"long_name": "trace in which planted transients are measured"},
+    "planted_fwhm": {"units": "s", "long_name": "FWHM of planted transients"},
+    "planted_amplitude": {"units": "1", "long_name": "amplitude of planted transients"},
 }
 
 EVENT_FLAGS = {"compound": 1, "long": 2, "fwhm_censored": 4, "edge": 8, "onset_unseen": 16}
@@ -336,7 +365,7 @@ def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
         return recording  # the first check() says what is wrong
     stale = {step, *CHAIN[CHAIN.index(step) + 1 :]} if step in CHAIN else {step}
     if "compute_coactivity" in stale and step != "compute_coactivity":
-        stale.add("compute_features")
+        stale |= {"compute_features", "retention_test"}
     gone = [name for name, array in recording.data_vars.items() if _maker(str(name), array) in stale]
     kept = recording.drop_vars(gone)
     used = {dim for array in kept.data_vars.values() for dim in array.dims} | {"neuron", "frame"}
@@ -346,12 +375,25 @@ def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
     return kept.assign_attrs(history="\n".join(history))
 
 
-def record(recording: xr.Dataset, step: str, **parameters: Attr | None) -> xr.Dataset:
-    """Finish a step: note it in the history, with its parameters."""
-    arguments = ", ".join(f"{key}={value!r}" for key, value in parameters.items() if value is not None)
+def record(recording: xr.Dataset, step: str, **arguments: Attr | None) -> xr.Dataset:
+    """Finish a step: note the call in the history, with the arguments that would repeat it."""
+    line = f"{step}({', '.join(f'{key}={plain(value)!r}' for key, value in arguments.items() if value is not None)})"
     history = str(recording.attrs.get("history", ""))
-    line = f"{step}({arguments})"
     return recording.assign_attrs(history=f"{history}\n{line}" if history else line)
+
+
+def recorded_calls(recording: xr.Dataset) -> list[tuple[str, dict[str, Attr]]]:
+    """Return the calls that the history holds: each step's name and arguments, in order.
+
+    >>> recorded_calls(record(xr.Dataset(), "denoise", method="swt", levels=3))
+    [('denoise', {'method': 'swt', 'levels': 3})]
+    """
+    calls = []
+    for line in str(recording.attrs.get("history", "")).splitlines():
+        call = ast.parse(line, mode="eval").body
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            calls.append((call.func.id, {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}))
+    return calls
 
 
 def warn(message: str) -> None:
