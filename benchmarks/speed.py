@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py [--neurons 324] [--frames 15000] [--repeats 7]     in a warm process
     python benchmarks/speed.py --process                                          whole runs of the command line, cold and warm
+    python benchmarks/speed.py --cleaning [--neurons 2000 --frames 20000]         each stage of cleaning beside the fastest peers
 
 Times are medians after a warm-up in which the kernels are compiled or loaded. Machines are noisy: the ratios, taken in turns in
 one run, say more than the seconds.
@@ -29,7 +30,7 @@ from common import SAMPLING_RATE, table, write_json, write_simulated_csv
 
 RECIPES = ("classical", "calibrated")
 STAGES = ("read", "ΔF/F", "background", "denoise", "events", "coactivity", "ensemble events", "ensembles")
-ONLY_OURS = ("features", "store and tables")
+ONLY_OURS = ("retention", "features", "store and tables")
 STAGE_OF = {
     "estimate_baseline": "ΔF/F",
     "compute_dff": "ΔF/F",
@@ -37,6 +38,7 @@ STAGE_OF = {
     "estimate_noise": "denoise",
     "denoise": "denoise",
     "detect_events": "events",
+    "retention_test": "retention",
     "compute_features": "features",
     "compute_coactivity": "coactivity",
     "find_ensemble_events": "ensemble events",
@@ -160,14 +162,26 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=15000)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--process", action="store_true", help="time whole runs of the command line instead")
+    parser.add_argument("--cleaning", action="store_true", help="time the stages of cleaning, on plain arrays, instead")
     arguments = parser.parse_args()
+    size = {"neurons": arguments.neurons, "frames": arguments.frames, "repeats": arguments.repeats}
+    if arguments.cleaning:
+        from cleaning_speed import measure
+
+        from calcium_engine import simulate_recording
+
+        simulated = simulate_recording(
+            n_neurons=arguments.neurons, n_frames=arguments.frames, sampling_rate=SAMPLING_RATE, seed=0
+        )
+        result = measure(simulated["fluorescence"].values, arguments.repeats)
+        print("written:", write_json("speed_cleaning", {**size, **result}))
+        return
     warnings.filterwarnings("ignore", message="bins of 0.5 s are")  # 2 frames at 4.8 Hz are 0.417 s
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "recording.csv"
         write_simulated_csv(path, n_neurons=arguments.neurons, n_frames=arguments.frames)
         result = (processes if arguments.process else stages)(arguments, path, folder)
-    size = {"neurons": arguments.neurons, "frames": arguments.frames, "repeats": arguments.repeats}
     print("written:", write_json("speed_process" if arguments.process else "speed", {**size, **result}))
 
 

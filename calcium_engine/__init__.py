@@ -10,13 +10,14 @@ a function here and a method of the `.calcium` accessor:
 """
 
 from calcium_engine import accessor as _accessor
-from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background, subtract_neuropil
+from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
 from calcium_engine.denoise import denoise
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features
 from calcium_engine.io import fetch_intro, make_recording, open_recording, read, read_csv, read_npy, read_suite2p, save_recording
+from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.plot import (
     plot_coactivity,
@@ -25,14 +26,17 @@ from calcium_engine.plot import (
     plot_events,
     plot_features,
     plot_membership,
+    plot_noise,
     plot_null,
     plot_positions,
     plot_raster,
+    plot_retention,
     plot_similarity,
     plot_stages,
 )
 from calcium_engine.recipe import analyze
 from calcium_engine.report import write_report
+from calcium_engine.retention import retention_test
 from calcium_engine.schema import CalciumError, MissingVariableError
 from calcium_engine.score import score_ensembles, score_events, score_recovery
 from calcium_engine.simulate import simulate_recording
@@ -61,15 +65,18 @@ __all__ = [
     "plot_events",
     "plot_features",
     "plot_membership",
+    "plot_noise",
     "plot_null",
     "plot_positions",
     "plot_raster",
+    "plot_retention",
     "plot_similarity",
     "plot_stages",
     "read",
     "read_csv",
     "read_npy",
     "read_suite2p",
+    "retention_test",
     "save_recording",
     "score_ensembles",
     "score_events",

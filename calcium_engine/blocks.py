@@ -7,12 +7,14 @@ on the other rows of its block, so any chunking over neurons gives the identical
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from calcium_engine.kernels._jit import threads
 from calcium_engine.schema import CalciumError, epoch_bounds, sampling_rate
 
 BLOCK_BYTES = 2**21  # of one trace variable that a function of rows handles at a time
@@ -46,20 +48,29 @@ def _whole_traces(array: xr.DataArray) -> None:
 
 
 def _in_blocks(function: Rows) -> Rows:
-    """Run a function of rows on a few of them at a time: what it needs on the way stays in the cache, whatever their number."""
+    """Run a function of rows on a few of them at a time, on all threads.
+
+    What it needs on the way stays in the cache, whatever the number of rows; and a thread that is held up by another program
+    holds up its own block alone, where kernels that share their rows among threads would wait for it at the end of each.
+    """
 
     def run(*arguments: np.ndarray) -> Any:
-        n = len(arguments[0])
-        rows = max(1, BLOCK_BYTES // max(1, arguments[0][:1].nbytes))
+        n, workers = len(arguments[0]), threads()
+        rows = max(1, min(BLOCK_BYTES // max(1, arguments[0][:1].nbytes), -(-n // workers)))
         if n <= rows:
             return function(*(np.ascontiguousarray(a) for a in arguments))
-        out: tuple[np.ndarray, ...] = ()
-        for first in range(0, n, rows):
+
+        def block(first: int) -> tuple[np.ndarray, ...]:
             results = function(*(np.ascontiguousarray(a[first : first + rows]) for a in arguments))
-            results = results if isinstance(results, tuple) else (results,)
-            out = out or tuple(np.empty((n, *result.shape[1:]), result.dtype) for result in results)
-            for whole, result in zip(out, results, strict=True):
-                whole[first : first + rows] = result
+            return results if isinstance(results, tuple) else (results,)
+
+        out: tuple[np.ndarray, ...] = ()
+        starts = range(0, n, rows)
+        with ThreadPoolExecutor(workers) as pool:
+            for first, results in zip(starts, pool.map(block, starts) if workers > 1 else map(block, starts), strict=True):
+                out = out or tuple(np.empty((n, *result.shape[1:]), result.dtype) for result in results)
+                for whole, result in zip(out, results, strict=True):
+                    whole[first : first + rows] = result
         return out if len(out) > 1 else out[0]
 
     return run

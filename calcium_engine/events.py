@@ -29,7 +29,7 @@ from calcium_engine.schema import (
 
 BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
 ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
-LEAST_CLIMB = 1.0  # σ
+LEAST_CLIMB = 2.0  # σ
 LEAST_CLIMB_SHARE = 0.05  # of the height of its peak over rest
 SD_RULE = 5.0
 SD_RULE_LEAST_DFF = 0.10
@@ -244,8 +244,13 @@ def _assemble(
     table |= {name: np.interp(columns[name], frames, times) for name in ("onset", "peak", "offset")}
     table |= {name: columns[name] / rate for name in ("fwhm", "rise", "decay", "area")}
     table |= {"amplitude": columns["amplitude"], "peak_dff": columns["peak_value"], "z": columns["z"], "flags": flags}
+    units = array.attrs.get("units", "1")
+    in_units = {"amplitude": units, "peak_dff": units, "area": "s" if units == "1" else f"{units} s"}
     result = recording.assign(
-        {f"event_{name}": var(f"event_{name}").wrap(values, **parameters) for name, values in table.items()}
+        {
+            f"event_{name}": var(f"event_{name}").wrap(values, **parameters, units=in_units.get(name, var(f"event_{name}").units))
+            for name, values in table.items()
+        }
     )
     edges = np.concatenate([[0], np.cumsum(counts)])
     active = mark_rows(array, edges, np.ceil(columns["onset"]).astype(int), np.floor(columns["offset"]).astype(int))

@@ -172,6 +172,7 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
         event_count=var("event_count").wrap(counts),
         skewness=var("skewness").wrap(skewness),
         duty_cycle=var("duty_cycle").wrap(inside / valid.where(valid > 0)),
+        amplitude_median=result["amplitude_median"].assign_attrs(units=recording["event_amplitude"].attrs.get("units", "1")),
         burst_share=result["burst_share"].assign_attrs(burst_interval_s=float(burst_interval)),
     )
     return record(result, "compute_features", burst_interval=burst_interval)

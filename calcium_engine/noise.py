@@ -3,86 +3,167 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import choose
 from calcium_engine.blocks import over_frame
-from calcium_engine.kernels import row_quantile, spread_below_mode
-from calcium_engine.schema import DFF_TRACES, Attr, dff_trace, fresh, record, sampling_rate, var
-
-SLOW_SAMPLING = 10.0  # Hz; below it transients rise within a frame or two, and differences see them as noise
-DECIDEDLY_LESS = (
-    0.85  # the mode's own scatter makes the estimate from below it vary by 5 %: always taking the smaller one would err low
+from calcium_engine.kernels import (
+    correlation_below,
+    difference_quantile,
+    fill_gaps,
+    row_moments,
+    row_quantile,
+    spread_below_mode,
 )
+from calcium_engine.schema import DFF_TRACES, dff_trace, fresh, record, sampling_rate, var, warn
+
+REST = 0.5  # RMS distances from below the mode: three samples whose mean is not higher than that over it are at rest
+CORRELATED = 0.3  # correlation of neighbouring frames' noise from which on a trace was low-pass filtered
+ENOUGH = 50  # pairs of frames, to be sure of that
+MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of unit normal noise
 
 
 def difference_noise(traces: np.ndarray) -> np.ndarray:
     """σ of white noise by the median of absolute second differences, blind to anything smooth."""
-    if traces.shape[1] < 3:
-        return np.full(len(traces), np.nan)
-    return np.asarray(row_quantile(np.abs(np.diff(traces, n=2, axis=1)), 0.5) / (0.6745 * np.sqrt(6.0)))
+    return np.asarray(difference_quantile(traces, 2, 0.5) / (MEDIAN_OF_NORMAL * np.sqrt(6.0)))
 
 
 def below_mode_noise(traces: np.ndarray) -> np.ndarray:
     """σ by the root mean square distance of the samples below the mode: transients only ever lie above it."""
-    return spread_below_mode(np.sort(traces, axis=1))  # NaN sorts last
+    return spread_below_mode(traces)[1]
 
 
-def auto_noise(traces: np.ndarray, rate: float) -> np.ndarray:
-    """By differences; at low sampling rates from below the mode where that is decidedly less: transients swell differences."""
-    noise = difference_noise(traces)
-    if rate >= SLOW_SAMPLING:
-        return noise
-    below = below_mode_noise(traces)
-    return np.where(below < DECIDEDLY_LESS * noise, below, noise)
+def auto_noise(traces: np.ndarray) -> np.ndarray:
+    """σ of white noise by the median of absolute second differences at rest, where no transient rises or falls.
+
+    The second difference of three samples is uncorrelated with their mean, so that choosing low means does not bias it.
+    """
+    mode, spread = spread_below_mode(traces)
+    at_rest = difference_quantile(traces, 2, 0.5, below=mode + REST * spread)
+    unseen = np.isnan(at_rest)  # never three samples in a row
+    if unseen.any():
+        at_rest[unseen] = difference_quantile(traces[unseen], 2, 0.5)
+    return np.asarray(at_rest / (MEDIAN_OF_NORMAL * np.sqrt(6.0)))
+
+
+def deviation_noise(traces: np.ndarray) -> np.ndarray:
+    """σ by the median absolute deviation from the median, transients and all."""
+    middle = row_quantile(traces, 0.5).astype(traces.dtype)
+    return row_quantile(np.abs(traces - middle[:, None]), 0.5) / MEDIAN_OF_NORMAL
+
+
+def spectral_noise(traces: np.ndarray, rate: float) -> np.ndarray:
+    """σ by the mean power density between a quarter and a half of the sampling rate, as if it were that at all frequencies."""
+    from scipy.signal import welch
+
+    n = traces.shape[1]
+    if n < 3:
+        return np.full(len(traces), np.nan)
+    frequency, power = welch(fill_gaps(traces).astype(np.float64), rate, nperseg=min(256, n), axis=1)
+    return np.asarray(np.sqrt(power[:, frequency >= rate / 4].mean(axis=1) * rate / 2))
 
 
 NOISES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "auto": auto_noise,
+    "auto": lambda traces, rate: auto_noise(traces),
     "difference": lambda traces, rate: difference_noise(traces),
     "below_mode": lambda traces, rate: below_mode_noise(traces),
+    "mad": lambda traces, rate: deviation_noise(traces),
+    "psd": spectral_noise,
+    "sd": lambda traces, rate: row_moments(traces)[2],
 }
 
 
+def _truncated_correlation(correlation: np.ndarray) -> np.ndarray:
+    """Correlation of two normal variables among the cases in which both lie below their mean (Rosenbaum 1961)."""
+    chance = 0.25 + np.arcsin(correlation) / (2 * np.pi)
+    rest = np.sqrt(1 - correlation**2) / (2 * np.pi * chance)
+    mean = (1 + correlation) / (2 * np.sqrt(2 * np.pi) * chance)
+    return np.asarray((correlation + rest - mean**2) / (1 + correlation * rest - mean**2))
+
+
+def noise_correlation(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of the noise from one frame to the next, and whether it is over the limit beyond doubt, as a filter's would be.
+
+    Only pairs of frames that both lie below the mode are looked at: transients are above. Independent noise has no correlation
+    there, wherever the mode is taken to be; correlated noise has a part of its own. What fluctuates slowly beside white noise has
+    nearly the same correlation two frames apart; what a filter smoothed has at most the square of it there.
+    """
+    mode = spread_below_mode(traces)[0]
+    next_one, count = correlation_below(traces, mode)
+    grid = np.linspace(-0.99, 0.99, 199)
+    known = _truncated_correlation(grid)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        least = next_one - 3.0 * (1.0 - next_one**2) / np.sqrt(count)
+    correlation, second = (np.interp(below, known, grid) for below in (next_one, correlation_below(traces, mode, 2)[0]))
+    return correlation, (count >= ENOUGH) & (least > np.interp(CORRELATED, grid, known)) & (second < correlation**2)
+
+
 def estimate_noise(
-    recording: xr.Dataset, *, method: Literal["auto", "difference", "below_mode"] = "auto", trace: str | None = None
+    recording: xr.Dataset,
+    *,
+    method: Literal["auto", "difference", "below_mode", "mad", "psd", "sd"] = "auto",
+    trace: str | None = None,
 ) -> xr.Dataset:
     """Noise of each neuron's ΔF/F: σ, and the noise level ν that compares recordings of any rate.
 
-    σ is the standard deviation of the white noise in a frame; ν = 100 · median |ΔF/F[t+1] − ΔF/F[t]| / √rate (Rupprecht et al.
+    σ is the standard deviation of the noise in a frame; ν = 100 · median |ΔF/F[t+1] − ΔF/F[t]| / √rate (Rupprecht et al.
     2021, Nat Neurosci 24:1324), in % per √Hz: 1 is a very good recording, 8 a poor one.
 
     Args:
         recording: with `dff`, or `detrended`.
-        method: "difference": the median absolute second difference, divided by 0.6745 √6; "below_mode": the root mean square of
-            the samples below the mode; "auto" (default): by differences, but under 10 Hz from below the mode where that is
-            less than 85 % of it, since transients as short as a frame swell the differences.
+        method: "auto" (default): the median absolute second difference, divided by 0.6745 √6, of the samples at rest, or, where
+            the noise is correlated (see below), from below the mode, since differences see next to nothing of it then;
+            "difference": the same of all samples, at rest or not; "below_mode": the root mean square of the samples below the
+            mode; "mad": the median absolute deviation; "psd": the power density over a quarter of the sampling rate (the rule of
+            CaImAn's GetSn); "sd": the standard deviation. All but the first and the third are swollen by transients, above all
+            at low sampling rates: `docs/cleaning.md`.
         trace: the trace to look at; default: `detrended` where it exists, else `dff`. Never a denoised one.
 
     Returns:
-        The recording with `noise` and `noise_level` (neuron). NaN where a neuron has under three samples.
+        The recording with, per neuron, `noise` (σ, in units of the trace), `noise_level` (ν; NaN for traces in units of σ),
+        `noise_correlation` (of neighbouring frames, by those below the mode) and `low_passed_input`: that it is over 0.3 beyond
+        doubt, and falls off as a filter makes it; not asked of neurons with `saturated_activity`. NaN where a neuron has under
+        three samples.
 
     Raises:
         MissingVariableError: there is no ΔF/F yet.
         CalciumError: the method is unknown.
+
+    Warns of low-passed input where the recording is in memory: thresholds that assume white noise let too much through there.
     """
     recording = fresh(recording, "estimate_noise")
     estimate = choose(NOISES, method, "noise method")
     name = dff_trace(recording, trace, DFF_TRACES[:2])
     array = var(name).check(recording)
     rate = sampling_rate(recording)
+    units = array.attrs.get("units", "1")
 
-    def both(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        steps = row_quantile(np.abs(np.diff(traces, axis=1)), 0.5)
-        return estimate(traces, rate), 100.0 * steps / np.sqrt(rate)
+    def all_of(traces: np.ndarray, busy: np.ndarray) -> tuple[np.ndarray, ...]:
+        noise = estimate(traces, rate)
+        level = 100.0 * difference_quantile(traces, 1, 0.5) / np.sqrt(rate)
+        correlation, correlated = noise_correlation(traces)
+        correlated &= ~busy  # what never comes to rest shows its transients there, not its noise
+        if method == "auto" and correlated.any():
+            noise = np.where(correlated, below_mode_noise(traces), noise)
+        return noise, level if units == "1" else np.full_like(level, np.nan), correlation, correlated
 
-    noise, level = over_frame(both, array, dtypes=(np.float64, np.float64))
-    parameters: dict[str, Attr | None] = {"method": method, "trace": name}
-    return record(
-        recording.assign(noise=var("noise").wrap(noise, **parameters), noise_level=var("noise_level").wrap(level, **parameters)),
-        "estimate_noise",
-        **parameters,
-    )
+    busy = recording.get("saturated_activity", xr.zeros_like(array.isel(frame=0, drop=True), dtype=bool))
+    dtypes: tuple[Any, ...] = (np.float64, np.float64, np.float64, bool)
+    noise, level, correlation, correlated = over_frame(all_of, array, per_neuron=[busy], dtypes=dtypes)
+    if correlated.chunks is None and correlated.any():
+        warn(
+            f"in {int(correlated.sum())} of {correlated.size} neurons the noise of neighbouring frames is correlated by over "
+            f"{CORRELATED} (low_passed_input): the traces were smoothed before, and thresholds that assume white noise let too "
+            'much through; estimate_noise(method="auto" or "below_mode") sees all of the noise, the others do not'
+        )
+    parameters = {"method": method, "trace": name}
+    made = {
+        "noise": var("noise").wrap(noise, units=units, **parameters),
+        "noise_level": var("noise_level").wrap(level, **parameters),
+        "noise_correlation": var("noise_correlation").wrap(correlation, **parameters),
+        "low_passed_input": var("low_passed_input").wrap(correlated, **parameters),
+    }
+    return record(recording.assign(made), "estimate_noise", method=method, trace=name)

@@ -24,14 +24,16 @@ from typing import Any
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments, did_you_mean, fits, parse_scalar
-from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background, subtract_neuropil
+from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
 from calcium_engine.denoise import denoise
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features
 from calcium_engine.indicators import get_indicator
+from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
+from calcium_engine.retention import retention_test
 from calcium_engine.schema import COORDINATES, VARIABLES, Attr, CalciumError, plain
 
 # In the order in which data flows.
@@ -45,6 +47,7 @@ STEPS: dict[str, Callable[..., xr.Dataset]] = {
         subtract_background,
         denoise,
         detect_events,
+        retention_test,
         compute_features,
         compute_coactivity,
         find_ensemble_events,

@@ -68,7 +68,9 @@ class Variable:
         attrs: dict[str, Attr] = {"units": self.units, "long_name": self.long_name, "made_by": self.made_by}
         attrs.update({key: plain(value) for key, value in parameters.items() if value is not None})
         if isinstance(data, xr.DataArray):
-            return data.transpose(*self.dims).rename(self.name).drop_attrs().assign_attrs(attrs)
+            labelled = data.transpose(*self.dims).rename(self.name)  # not drop_attrs(), which copies the data
+            labelled.attrs = attrs
+            return labelled
         return xr.DataArray(data, dims=self.dims, name=self.name, attrs=attrs)
 
 
@@ -104,7 +106,7 @@ VARIABLES: dict[str, Variable] = _declare(
     ("low_passed_input", ("neuron",), "b", "", "the noise is correlated: the trace was low-pass filtered", "estimate_noise"),
     ("neuropil_ratio", ("neuron",), "f", "1", "share of the neuropil signal that was subtracted", "subtract_neuropil"),
     ("f0_floored", ("neuron",), "b", "", "F0 too small to divide by: ΔF/F rests on the floor", "compute_dff"),
-    ("saturated_activity", ("neuron",), "b", "", "transients leave too little baseline to see F0", "estimate_baseline"),
+    ("saturated_activity", ("neuron",), "b", "", "too little of the trace lies at rest to be sure of F0", "estimate_baseline"),
     ("drifting", ("neuron",), "b", "", "F0 moves by more than bleaching explains", "estimate_baseline"),
     ("bleaching", ("neuron",), "b", "", "F0 decays exponentially", "estimate_baseline"),
     ("bleaching_tau", ("neuron",), "f", "s", "time constant of bleaching", "estimate_baseline"),
@@ -383,16 +385,19 @@ def record(recording: xr.Dataset, step: str, **arguments: Attr | None) -> xr.Dat
 
 
 def recorded_calls(recording: xr.Dataset) -> list[tuple[str, dict[str, Attr]]]:
-    """Return the calls that the history holds: each step's name and arguments, in order.
+    """Return the calls that the history holds: each step's name and arguments, in order; lines that are no calls are left out.
 
     >>> recorded_calls(record(xr.Dataset(), "denoise", method="swt", levels=3))
     [('denoise', {'method': 'swt', 'levels': 3})]
     """
     calls = []
     for line in str(recording.attrs.get("history", "")).splitlines():
-        call = ast.parse(line, mode="eval").body
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-            calls.append((call.func.id, {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}))
+        try:
+            call = ast.parse(line, mode="eval").body
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+                calls.append((call.func.id, {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}))
+        except (SyntaxError, ValueError):  # a note that somebody added
+            continue
     return calls
 
 

@@ -8,20 +8,47 @@ import reference
 
 from calcium_engine import kernels
 
-DB2 = pywt.Wavelet("db2")
-FILTERS = np.array(DB2.rec_lo), np.array(DB2.rec_hi)
+
+def _shrink(kernel, traces, *, wavelet, levels, shrink):
+    # in float64: a coefficient that is on the bar for activity but for rounding would fall to either side
+    low, high = (np.array(taps) for taps in pywt.Wavelet(wavelet).filter_bank[2:])
+    exact = traces.astype(np.float64)
+    return kernel(exact, np.full(len(traces), 0.97), low, high, levels, shrink=shrink).astype(traces.dtype)
 
 
-def _unit_noise(traces):
-    return np.ones(len(traces))
+def _shrink_plainly(definition, traces, *, wavelet, levels, shrink):
+    exact = traces.astype(np.float64)
+    return definition(exact, np.full(len(traces), 0.97), pywt.Wavelet(wavelet), levels, shrink=shrink)
+
+
+def _quantiles(traces):
+    return np.linspace(0.1, 1.0, len(traces))
 
 
 # name: (kernel, reference), each a function of traces alone; NaN allowed; exact
 CASES = {
     "row_quantile": (partial(kernels.row_quantile, quantile=0.3), partial(reference.row_quantile, quantile=0.3), True, False),
+    "difference_quantile": (
+        partial(kernels.difference_quantile, order=1, quantile=0.5),
+        partial(reference.difference_quantile, order=1, quantile=0.5),
+        True,
+        False,
+    ),
+    "difference_quantile, second": (
+        partial(kernels.difference_quantile, order=2, quantile=0.3),
+        partial(reference.difference_quantile, order=2, quantile=0.3),
+        True,
+        False,
+    ),
     "spread_below_mode": (
-        lambda traces: kernels.spread_below_mode(np.sort(traces.astype(np.float64), axis=1)),
-        reference.spread_below_mode,
+        lambda traces: np.concatenate(kernels.spread_below_mode(traces)),
+        lambda traces: np.concatenate(reference.spread_below_mode(traces)),
+        True,
+        False,
+    ),
+    "window_mode": (
+        partial(kernels.window_mode, window=9, step=4),
+        partial(reference.window_mode, window=9, step=4),
         True,
         False,
     ),
@@ -39,18 +66,24 @@ CASES = {
         True,
         True,
     ),
-    "stationary_shrink": (
-        lambda traces: kernels.stationary_shrink(traces, _unit_noise(traces), *FILTERS, 3),
-        lambda traces: reference.stationary_shrink(traces, _unit_noise(traces), DB2, 3),
-        False,
-        False,
+    "rolling_quantile, one of each row": (
+        lambda traces: kernels.rolling_quantile(traces, 5, _quantiles(traces)),
+        lambda traces: np.concatenate(
+            [reference.rolling_quantile(row[None], 5, q) for row, q in zip(traces, _quantiles(traces), strict=True)]
+        ),
+        True,
+        True,
     ),
-    "stationary_shrink, universal": (
-        lambda traces: kernels.stationary_shrink(traces, _unit_noise(traces), *FILTERS, 2, universal=True),
-        lambda traces: reference.stationary_shrink(traces, _unit_noise(traces), DB2, 2, universal=True),
-        False,
-        False,
-    ),
+    **{
+        f"{kernel}, {shrink}, {wavelet}": (
+            partial(_shrink, getattr(kernels, kernel), wavelet=wavelet, levels=levels, shrink=shrink),
+            partial(_shrink_plainly, getattr(reference, kernel), wavelet=wavelet, levels=levels, shrink=shrink),
+            False,
+            False,
+        )
+        for kernel in ("stationary_shrink", "decimated_shrink")
+        for shrink, wavelet, levels in (("bayes", "db2", 3), ("bayes", "db3", 2), ("visu", "sym4", 2), ("sure", "haar", 4))
+    },
     "nonnegative_deconvolution": (
         partial(kernels.nonnegative_deconvolution, decay=0.8),
         partial(reference.nonnegative_deconvolution, decay=0.8),

@@ -21,7 +21,7 @@ def finished_recording(neurons=12, frames=1200, fs=5.0, *, ensembles=2, seed=0, 
     )
     members = [np.arange(neurons)[k::ensembles][: max(3, neurons // (ensembles + 1))] for k in range(ensembles)]
     onsets, happened = _onsets(rng, neurons, time, members)
-    recording = _traces(recording, rng, onsets, fs)
+    recording = _retention(_traces(recording, rng, onsets, fs))
     recording = _events(recording, rng, onsets)
     return _ensembles(recording, rng, onsets, happened, members, fs)
 
@@ -57,9 +57,43 @@ def _traces(recording, rng, onsets, fs):
     }
     recording = recording.assign({name: var(name).wrap(value.astype(np.float32)) for name, value in rows.items()})
     recording["baseline"].attrs |= {"method": "masked", "window_s": 60.0}
-    half = {"f0_floored": np.zeros(shape[0], bool), "saturated_activity": np.arange(shape[0]) == 1}
-    level = {"noise": np.full(shape[0], 0.06, np.float32), "noise_level": rng.uniform(1, 5, shape[0])}
-    return recording.assign({name: var(name).wrap(value) for name, value in (half | level).items()})
+    return _quality(recording, rng)
+
+
+def _quality(recording, rng):
+    """What is known of each neuron's noise and F0: the second has too little baseline, the third and fourth bleach."""
+    rows, from_start = np.arange(recording.sizes["neuron"]), recording.time.values
+    bleaching = (rows == 2) | (rows == 3)
+    edge = np.minimum(from_start - from_start[0], from_start[-1] - from_start) < 30
+    for bound in np.flatnonzero(np.diff(from_start) > 1):
+        edge |= (np.abs(from_start - from_start[bound]) < 30) | (np.abs(from_start - from_start[bound + 1]) < 30)
+    values = {
+        "noise": np.full(len(rows), 0.06, np.float32),
+        "noise_level": rng.uniform(1, 5, len(rows)),
+        "noise_correlation": np.linspace(-0.02, 0.02, len(rows)),
+        "low_passed_input": rows < 0,
+        "f0_floored": rows < 0,
+        "saturated_activity": rows == 1,
+        "drifting": rows < 0,
+        "bleaching": bleaching,
+        "bleaching_tau": np.where(bleaching, 240.0 + 60.0 * rows, np.nan),
+        "baseline_edge": edge,
+    }
+    recording = recording.assign({name: var(name).wrap(value) for name, value in values.items()})
+    recording["noise"].attrs["trace"] = "detrended"
+    return recording
+
+
+def _retention(recording):
+    """Cleaning that keeps all but 2 % of long transients, and denoising that takes from small ones."""
+    amplitude, fwhm = np.array([0.1, 0.2, 0.5, 1.0, 2.0]), np.array([0.5, 1.0, 2.0, 5.0])
+    lost = 0.02 * (fwhm[:, None] / 5) * np.ones(len(amplitude))
+    shares = 1 - np.stack([lost, lost, lost + 0.02 / amplitude])
+    values = {"retention_amplitude": shares, "retention_fwhm": 2 - shares, "retention_onset": 0.1 * (shares - 1)}
+    values |= {"retention_drift": -0.1 * (1 - shares), "retention_count": np.full(shares.shape[1:], 40)}
+    values |= {"retention_slope": shares[..., -1], "slow_attenuation": np.array([12.0, 23.0, 23.0])}
+    coords = {"planted_fwhm": fwhm, "planted_amplitude": amplitude, "retention_stage": ["dff", "detrended", "denoised"]}
+    return recording.assign({name: var(name).wrap(value) for name, value in values.items()}).assign_coords(coords)
 
 
 def _events(recording, rng, onsets):

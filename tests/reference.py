@@ -26,19 +26,48 @@ def row_moments(traces):
     return out
 
 
+def difference_quantile(traces, order, quantile):
+    if traces.shape[1] <= order:
+        return np.full(len(traces), np.nan)
+    return row_quantile(np.abs(np.diff(traces, n=order, axis=1)), quantile)
+
+
+def half_sample_mode(values):
+    kept = np.sort(values[~np.isnan(values)].astype(np.float64))
+    while len(kept) > 3:
+        half = (len(kept) + 1) // 2
+        start = np.argmin(kept[half - 1 :] - kept[: len(kept) - half + 1])
+        kept = kept[start : start + half]
+    return kept.mean() if len(kept) else np.nan
+
+
 def spread_below_mode(traces):
-    out = np.full(len(traces), np.nan)
+    mode, spread = np.full(len(traces), np.nan), np.full(len(traces), np.nan)
     for i, row in enumerate(traces.astype(np.float64)):
-        kept = valid = np.sort(row[~np.isnan(row)])
-        if len(valid) < 3:
+        if np.count_nonzero(~np.isnan(row)) < 3:
             continue
-        while len(kept) > 3:
-            half = (len(kept) + 1) // 2
-            start = np.argmin(kept[half - 1 :] - kept[: len(kept) - half + 1])
-            kept = kept[start : start + half]
-        below = valid[valid < kept.mean()]
-        out[i] = np.sqrt(np.mean((below - kept.mean()) ** 2)) if len(below) else 0.0
-    return out
+        mode[i] = half_sample_mode(row)
+        below = row[row < mode[i]]
+        spread[i] = np.sqrt(np.mean((below - mode[i]) ** 2)) if len(below) else 0.0
+    return mode, spread
+
+
+def window_mode(traces, window, step):
+    n, before = traces.shape[1], window // 2
+    padded = np.pad(traces, [(0, 0), (before, window - 1 - before)], mode="symmetric")
+    knots = [*range(0, n - 1, step), n - 1]
+    return np.array([[half_sample_mode(row[t : t + window]) for t in knots] for row in padded], traces.dtype)
+
+
+def correlation_below(traces, level, lag=1):
+    correlation, pairs = np.full(len(traces), np.nan), np.zeros(len(traces), int)
+    for i, row in enumerate(traces.astype(np.float64)):
+        below = (row[:-lag] < level[i]) & (row[lag:] < level[i])
+        here, there = row[:-lag][below], row[lag:][below]
+        pairs[i] = len(here)
+        if len(here) >= 10 and np.ptp(here) > 0 and np.ptp(there) > 0:
+            correlation[i] = np.corrcoef(here, there)[0, 1]
+    return correlation, pairs
 
 
 def fill_gaps(traces, longest=None):
@@ -66,46 +95,114 @@ def rolling_quantile(traces, window, quantile):
     return np.take_along_axis(windows, rank[..., None], axis=-1)[..., 0]
 
 
-def masked_baseline(traces, start, noise, *, threshold, dilation, sigma):
-    """As the kernel, with the Gaussian over single frames where the kernel pools them first."""
+def pool(traces, width):
+    pieces = [row[b : b + width] for row in traces for b in range(0, traces.shape[1], width)]
+    means = [np.mean(piece[~np.isnan(piece)]) if (~np.isnan(piece)).any() else np.nan for piece in pieces]
+    return np.array(means).reshape(len(traces), -1)
+
+
+def masked_baseline(traces, start, height, *, box, before, after, sigma):
+    """As the kernel, from a start at every frame, and with the Gaussian over single frames where the kernel pools them first."""
     out = np.empty_like(traces)
     n = traces.shape[1]
     reach = int(4 * sigma) + 1
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    for i, trace in enumerate(traces):
+
+    def mean_outside(values, keep, otherwise):
+        total = np.convolve(np.pad(np.where(keep, values, 0.0), reach, mode="symmetric"), weights, mode="valid")
+        weight = np.convolve(np.pad(keep.astype(float), reach, mode="symmetric"), weights, mode="valid")
+        enough = weight > 0.01 * weights.sum()
+        return np.where(enough, total / np.where(enough, weight, 1.0), otherwise)
+
+    for i, trace in enumerate(traces.astype(np.float64)):
+        first = [max(t - box // 2, 0) for t in range(n)]
+        rounds = [trace[f : t - box // 2 + box] for t, f in enumerate(first)]
+        smooth = np.array([np.mean(part[~np.isnan(part)]) if (~np.isnan(part)).any() else np.nan for part in rounds])
         level = start[i].astype(np.float64)
         for _ in range(3):
-            above = trace > level + threshold * noise[i]
-            near = np.convolve(above, np.ones(2 * dilation + 1), mode="full")[dilation : dilation + n] > 0.5
-            keep = ~(near | np.isnan(trace))
-            padded_sum = np.pad(np.where(keep, trace, 0.0), reach, mode="symmetric")
-            padded_count = np.pad(keep.astype(float), reach, mode="symmetric")
-            weight = np.convolve(padded_count, weights, mode="valid")
-            total = np.convolve(padded_sum, weights, mode="valid")
-            enough = weight > 0.01 * weights.sum()
-            level = np.where(enough, total / np.where(enough, weight, 1.0), level)
-        out[i] = level
+            keep = ~np.isnan(trace)
+            for t in np.flatnonzero(smooth > level + height[i]):
+                keep[max(t - before, 0) : t + after + 1] = False
+            level = mean_outside(trace, keep, level)
+        out[i] = level + mean_outside(np.where(keep, trace - level, 0.0), keep, 0.0)
     return out
 
 
-def stationary_shrink(traces, noise, wavelet, levels, *, universal=False):
-    """Through PyWavelets: continue by the mirror image, transform, soft thresholds, transform back."""
+def _mirrored(frames, n):
+    """Frames of a trace of n frames that are seen in its mirror images."""
+    frames = frames % (2 * n)
+    return np.where(frames < n, frames, 2 * n - 1 - frames)
+
+
+def _bayes(details, sigma):
+    excess = np.mean(details**2) - sigma**2 if len(details) else 0.0
+    return sigma**2 / np.sqrt(excess) if excess > 0 else np.inf
+
+
+def _threshold(details, sigma, n, shrink):
+    universal = sigma * np.sqrt(2 * np.log(n))
+    if shrink == "sure":
+        grid = np.linspace(0, universal, 128)
+        risks = [
+            np.sum(np.minimum(details**2, threshold**2) + sigma**2 - 2 * sigma**2 * (np.abs(details) <= threshold))
+            for threshold in grid
+        ]
+        return grid[np.argmin(risks)]
+    return universal if shrink == "visu" else _bayes(details, sigma)
+
+
+def _soft(details, threshold):
+    return np.sign(details) * np.maximum(np.abs(details) - threshold, 0.0)
+
+
+def stationary_shrink(traces, noise, wavelet, levels, *, shrink="bayes"):
+    """Through PyWavelets: continue by the mirror image, transform, thresholds, transform back."""
+    import pywt
+
+    n, taps = traces.shape[1], wavelet.rec_len
+    padding = (taps - 1) * (2**levels - 1)
+    length = n + 2 * padding
+    length += -length % 2**levels
+    out = np.empty_like(traces)
+    low, high = (np.arange(taps) @ np.square(taps_of) for taps_of in (wavelet.rec_lo, wavelet.rec_hi))
+
+    def seen_at(centre, step):
+        """Where PyWavelets has the coefficients whose filter, from its first tap on, is centred on the trace's frames."""
+        return np.arange(n) + padding - int(np.rint(centre)) + (taps // 2 - 1) * (2 * step - 1)
+
+    for i, sigma in enumerate(noise):
+        extended = traces[i, _mirrored(np.arange(length) - padding, n)].astype(np.float64)
+        bands = pywt.swt(extended, wavelet, level=levels)
+        active = bands[0][0][seen_at(low * (2**levels - 1), 2 ** (levels - 1))] > 2 * sigma
+        half = 2**levels // 2
+        near = np.array([active[max(t - half, 0) : t + half].any() for t in range(n)])
+        shrunk = []
+        for level, (smooth, detail) in zip(range(levels - 1, -1, -1), bands, strict=True):
+            step = 2**level
+            own = seen_at(low * (step - 1) + high * step, step)
+            if shrink == "bayes":
+                of_class = [1.5 * _bayes(detail[own][near == here], sigma) / np.sqrt(step) for here in (False, True)]
+                here = near[_mirrored(np.arange(length) - own[0], n)]
+                threshold = np.where(here, of_class[1], of_class[0])
+                large = np.abs(detail) > threshold
+                detail = np.where(large, detail - np.where(large, threshold, 0) ** 2 / np.where(large, detail, 1), 0.0)
+            else:
+                detail = _soft(detail, _threshold(detail[own], sigma, n, shrink))
+            shrunk.append((smooth, detail))
+        out[i] = pywt.iswt(shrunk, wavelet)[padding : padding + n]
+    return out
+
+
+def decimated_shrink(traces, noise, wavelet, levels, *, shrink="bayes"):
     import pywt
 
     n = traces.shape[1]
-    padding = (len(wavelet.rec_lo) - 1) * (2**levels - 1)
-    length = n + 2 * padding
-    length += -length % 2**levels
-    frames = (np.arange(length) - padding) % (2 * n)
-    frames = np.where(frames < n, frames, 2 * n - 1 - frames)
+    levels = min(levels, pywt.dwt_max_level(n, wavelet))
     out = np.empty_like(traces)
     for i, sigma in enumerate(noise):
-        coefficients = []
-        for smooth, detail in pywt.swt(traces[i, frames].astype(np.float64), wavelet, level=levels):
-            excess = np.mean(detail**2) - sigma**2
-            threshold = sigma * np.sqrt(2 * np.log(n)) if universal else sigma**2 / np.sqrt(excess) if excess > 0 else np.inf
-            coefficients.append((smooth, np.sign(detail) * np.maximum(np.abs(detail) - threshold, 0.0)))
-        out[i] = pywt.iswt(coefficients, wavelet)[padding : padding + n]
+        smooth, *details = pywt.wavedec(traces[i].astype(np.float64), wavelet, mode="symmetric", level=levels)
+        shrunk = [_soft(detail, _threshold(detail, sigma, n, shrink)) for detail in details]
+        out[i] = pywt.waverec([smooth, *shrunk], wavelet, mode="symmetric")[:n]
     return out
 
 

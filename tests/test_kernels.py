@@ -43,10 +43,94 @@ def test_rolling_quantile_of_any_window_is_exact(array, window, quantile):
     np.testing.assert_array_equal(found, reference.rolling_quantile(array, window, quantile))
 
 
-def test_rolling_quantile_of_long_traces_is_exact():
-    array = np.random.default_rng(0).normal(size=(2, 9001)).astype(np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rolling_quantile_of_long_traces_is_exact(dtype):
+    array = np.random.default_rng(0).normal(size=(5, 9001)).astype(dtype)
     array[0, 4000:4500] = np.nan
-    np.testing.assert_array_equal(kernels.rolling_quantile(array, 301, 0.08), reference.rolling_quantile(array, 301, 0.08))
+    # values that crowd in a small part of their range: a large offset beside zeros and infinities, and the same with two digits
+    array[1] += 30000
+    array[2] = 30000 + array[2].round(2)
+    array[1:3, ::50] = 0.0
+    array[2, ::70] = np.inf
+    array[3] *= 10.0 ** np.arange(-30, 30)[np.arange(9001) % 60]
+    array[4] = 1.0
+    for quantile in (0.08, 0.5):
+        found = kernels.rolling_quantile(array, 301, quantile)
+        np.testing.assert_array_equal(found, reference.rolling_quantile(array, 301, quantile))
+
+
+@pytest.mark.parametrize("window", [1, 2, 145, 300])
+def test_rolling_quantile_is_scipys(window):
+    from scipy.ndimage import percentile_filter
+
+    array = np.random.default_rng(1).normal(size=(2, 300)).astype(np.float32)
+    # quarters, whose ranks neither of the two rounds
+    for quantile in (0.0, 0.25, 0.5, 1.0):
+        expected = [percentile_filter(row, 100 * quantile, size=window, mode="reflect") for row in array]
+        np.testing.assert_array_equal(kernels.rolling_quantile(array, window, quantile), expected)
+
+
+def test_a_row_without_a_quantile_is_nan_and_a_wrong_one_is_refused():
+    array = np.arange(12.0).reshape(2, 6)
+    found = kernels.rolling_quantile(array, 3, np.array([np.nan, 0.5]))
+    assert np.isnan(found[0]).all()
+    np.testing.assert_array_equal(found[1], kernels.rolling_quantile(array, 3, 0.5)[1])
+    for window, quantile in ((0, 0.5), (3, -0.1), (3, [0.5, 1.1])):
+        with pytest.raises(ValueError, match="quantiles from 0 to 1"):
+            kernels.rolling_quantile(array, window, quantile)
+
+
+def _crowded(dtype):
+    """Rows whose values are in a small part of their range, or few, or missing: what sorting by upper bits leaves most to do."""
+    array = np.random.default_rng(2).normal(size=(5, 4001)).astype(dtype)
+    array[0, 2000:2500] = np.nan
+    array[1] += 30000
+    array[1, ::50] = 0.0
+    array[2] = array[2].round(1)
+    array[3] = 1.0
+    return array
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_modes_of_long_rows_agree_with_their_definition(dtype):
+    array = _crowded(dtype)
+    found, expected = kernels.spread_below_mode(array), reference.spread_below_mode(array)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_array_equal(kernels.window_mode(array, 289, 72), reference.window_mode(array, 289, 72))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_quantiles_of_long_rows_are_exact(order, dtype):
+    array = _crowded(dtype)
+    for quantile in (0.0, 0.08, 0.5, 0.999, 1.0):
+        found, expected = (
+            room.difference_quantile(array, order, quantile) if order else room.row_quantile(array, quantile)
+            for room in (kernels, reference)
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+def test_the_median_of_differences_is_numpys():
+    array = np.random.default_rng(3).normal(size=(3, 5000)).astype(np.float32)
+    found = kernels.difference_quantile(array, 2, 0.5).astype(np.float32)
+    np.testing.assert_array_equal(found, np.median(np.abs(np.diff(array, n=2, axis=1)), axis=1))
+
+
+@given(traces(), st.integers(1, 200), st.integers(1, 30))
+def test_modes_of_windows_agree_with_their_definition(array, window, step):
+    found = kernels.window_mode(array, window, step)
+    np.testing.assert_array_equal(found, reference.window_mode(array, window, step))
+    assert found.dtype == array.dtype
+
+
+@given(traces(max_frames=200), st.floats(-1, 3), st.integers(1, 3))
+def test_correlation_below_a_level_agrees_with_its_definition(array, level, lag):
+    levels = np.linspace(level, 3 * level, len(array))
+    found, pairs = kernels.correlation_below(array, levels, lag)
+    expected, count = reference.correlation_below(array, levels, lag)
+    np.testing.assert_array_equal(pairs, count)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 @given(traces(), st.integers(1, 30), st.floats(0, 1), st.floats(0, 1))
@@ -67,28 +151,49 @@ def test_rolling_quantile_follows_scale_and_offset(array, window, scale, offset)
     np.testing.assert_array_equal(found, scale * kernels.rolling_quantile(array, window, 0.2) + offset)
 
 
+@pytest.mark.parametrize("shrink", [kernels.stationary_shrink, kernels.decimated_shrink])
+def test_shrinkage_of_one_row_knows_nothing_of_others_and_is_the_same_in_single_precision(shrink):
+    array = np.random.default_rng(7).normal(size=(5, 1200))
+    array[:, 400:420] += 4.0
+    array[2, 700] = np.nan
+    low, high = np.array([1.0, 1.0]) / np.sqrt(2), np.array([1.0, -1.0]) / np.sqrt(2)
+    found = shrink(array, np.ones(5), low, high, 4)
+    assert np.isnan(found[2]).all()
+    assert np.isfinite(found[[0, 1, 3, 4]]).all()
+    np.testing.assert_array_equal(shrink(array[3:4], np.ones(1), low, high, 4), found[3:4])
+    single = shrink(array.astype(np.float32), np.ones(5), low, high, 4)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, found, atol=1e-5)
+
+
 def test_masked_baseline_agrees_with_its_definition():
     rng = np.random.default_rng(2)
-    start = np.tile(100.0 + 0.01 * np.arange(1500), (3, 1))
-    array = start + rng.normal(size=start.shape)
+    slow = np.tile(100.0 + 0.01 * np.arange(1500), (3, 1))
+    array = slow + rng.normal(size=slow.shape)
     array[0, 300:340] += 30.0
     array[1, 700:705] = np.nan
-    noise = np.ones(3)
-    how = {"threshold": 2.5, "dilation": 5, "sigma": 40.0}
-    found, coverage = kernels.masked_baseline(array, start, noise, **how)
+    height = np.full(3, 2.5 / np.sqrt(5))
+    how = {"box": 5, "before": 2, "after": 5, "sigma": 40.0}
+    found, coverage = kernels.masked_baseline(array, kernels.pool(slow, 5), height, start_width=5, **how)
     # pooling frames before the Gaussian costs less than a tenth of the noise of the mean itself
-    np.testing.assert_allclose(found, reference.masked_baseline(array, start, noise, **how), atol=0.05)
+    np.testing.assert_allclose(found, reference.masked_baseline(array, slow, height, **how), atol=0.05)
     assert (coverage > 0.4).all()
 
 
 def test_masked_baseline_tells_where_it_saw_nothing():
     array = np.zeros((1, 400))
     array[0, 100:300] = 50.0
-    _, coverage = kernels.masked_baseline(array, array * 0, np.ones(1), threshold=2.5, dilation=2, sigma=10.0)
+    how = {"start_width": 1, "box": 1, "before": 2, "after": 2, "sigma": 10.0}
+    _, coverage = kernels.masked_baseline(array, array * 0, np.full(1, 2.5), **how)
     assert (coverage[0, 150:250] < 0.01).all()
     assert (coverage[0, :60] > 0.99).all()
     # half of a symmetric window is left at the edge of what is masked
     assert abs(coverage[0, 98] - 0.5) < 0.06
+
+
+@given(traces(), st.integers(1, 70))
+def test_pools_agree_with_their_definition(array, width):
+    np.testing.assert_allclose(kernels.pool(array, width), reference.pool(array.astype(float), width), rtol=1e-5, atol=1e-4)
 
 
 @given(traces(max_frames=120), st.floats(-1, 2), st.floats(0, 2), st.integers(1, 4), st.integers(0, 60))

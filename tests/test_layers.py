@@ -5,7 +5,7 @@ from pathlib import Path
 
 import calcium_engine
 
-STEPS = "baseline noise denoise deconvolve events features coactivity ensembles quality"
+STEPS = "levels neuropil baseline noise denoise deconvolve events features coactivity ensembles quality planting retention"
 ROOMS = [
     "schema indicators arguments",
     "io",

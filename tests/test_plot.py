@@ -69,7 +69,7 @@ def test_every_figure_is_drawn_and_its_axes_are_labelled(case):
 def test_where_there_is_nothing_the_figure_says_so(name, recording):
     made = draw(FIGURES[name], silent(recording))
     said = " ".join(words(one) + " " + one.get_title() for one in made)
-    assert "no " in said or name in ("01_stages",)
+    assert "no " in said or name in ("01_stages", "02_noise", "03_retention")
     assert made[-1].get_xlabel()
 
 
@@ -90,7 +90,7 @@ def test_constant_traces_and_few_frames(recording):
     assert len(np.ravel(draw(plot.plot_stages, short))) > 0
 
 
-@pytest.mark.parametrize(("name", "needs"), [(name, "detect_events") for name in ("02_events", "03_raster", "10_ensembles")])
+@pytest.mark.parametrize(("name", "needs"), [(name, "detect_events") for name in ("04_events", "05_raster", "12_ensembles")])
 def test_a_figure_asked_for_too_early_names_the_step_that_is_missing(name, needs, recording):
     raw = recording.drop_dims("event").drop_vars("active")
     with pytest.raises(MissingVariableError, match=needs):
@@ -260,26 +260,26 @@ def test_figures_are_written_as_png_and_leave_nothing_behind(recording, tmp_path
 
 
 def test_the_same_recording_makes_the_same_bytes(recording):
-    assert render_figures(recording, ["06_null"], dpi=40) == render_figures(recording, ["06_null"], dpi=40)
+    assert render_figures(recording, ["08_null"], dpi=40) == render_figures(recording, ["08_null"], dpi=40)
 
 
 def test_figures_whose_inputs_were_not_made_are_left_out(recording):
     traces = recording[["fluorescence", "baseline", "dff"]]
     assert list(render_figures(traces, dpi=40)) == ["01_stages"]
     until_events = recording.drop_dims(["bin", "count", "ensemble_event", "ensemble", "merge", "component"]).drop_vars("x")
-    assert list(render_figures(until_events, dpi=40)) == ["01_stages", "02_events", "03_raster", "04_features"]
+    drawn = ["01_stages", "02_noise", "03_retention", "04_events", "05_raster", "06_features"]
+    assert list(render_figures(until_events, dpi=40)) == drawn
 
 
 def test_a_chunked_recording_makes_the_same_figure(recording):
     chunked = recording.chunk({"neuron": 5})
-    assert render_figures(chunked, ["01_stages", "02_events"], dpi=40) == render_figures(
-        recording, ["01_stages", "02_events"], dpi=40
-    )
+    names = ["01_stages", "02_noise", "04_events"]
+    assert render_figures(chunked, names, dpi=40) == render_figures(recording, names, dpi=40)
 
 
 def test_ids_in_a_script_that_the_font_lacks_are_no_obstacle(recording):
     named = recording.assign_coords(neuron=[f"神経{i}" for i in range(recording.sizes["neuron"])]).isel(event=slice(0, 0))
-    assert render_figures(named, ["03_raster"], dpi=40)
+    assert render_figures(named, ["05_raster"], dpi=40)
 
 
 def test_importing_the_plots_does_not_load_matplotlib():

@@ -90,7 +90,7 @@ def test_numpy_scalars_are_written_as_numbers():
         ({"step": [{"window": 3}]}, ["step 1", "no step is named"]),
         (_recipe("compute_dff", "detect_event"), ["step 2", "did you mean 'detect_events'", "find_ensembles"]),
         (_recipe({"use": "detect_events", "min_df": 0.1}), ["did you mean 'min_dff'", "detector"]),
-        (_recipe({"use": "compute_dff", "window": 1}), ["takes none"]),
+        (_recipe({"use": "compute_dff", "window": 1}), ["it takes normalize"]),
         (_recipe({"use": "estimate_baseline", "window": "long"}), ["window", "a number", "'long'"]),
         (_recipe({"use": "estimate_baseline", "window": True}), ["a number", "True"]),
         (_recipe({"use": "find_ensembles", "seed": 1.5}), ["a whole number", "1.5"]),
@@ -142,7 +142,7 @@ def test_a_string_that_looks_like_a_number_stays_one_where_only_strings_fit():
     [
         ("min_dff", "1", ["step.argument"]),
         ("denoise.", "1", ["step.argument"]),
-        ("compute_dff.x", "1", ["takes none"]),
+        ("compute_dff.x", "1", ["it takes normalize"]),
         ("denoise.level", "1", ["did you mean 'levels'"]),
         ("denoise.levels", "many", ["a whole number", "'many'"]),
         ("detect_events.min_dff", "1", ["cannot set", "compute_dff, denoise"]),

@@ -12,13 +12,14 @@ from recordings import RATE, run
 from strategies import chunkings
 
 from calcium_engine import kernels
-from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background, subtract_neuropil
+from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
 from calcium_engine.denoise import denoise
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features
 from calcium_engine.io import make_recording
+from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.recipe import analyze
 from calcium_engine.schema import EVENT_FLAGS, VARIABLES, CalciumError, MissingVariableError
@@ -108,13 +109,13 @@ def test_a_step_without_its_input_names_what_makes_it(step, needed, maker):
 BAD_ARGUMENTS = [
     (estimate_baseline, {"window": 1e6}, "longer than the recording"),
     (estimate_baseline, {"window": -1.0}, "positive"),
-    (estimate_baseline, {"method": "mode!"}, "masked, rolling_quantile, global_quantile"),
+    (estimate_baseline, {"method": "mode!"}, "masked, rolling_quantile, maximin, mode, auto, global_quantile"),
     (estimate_baseline, {"method": "global_quantile", "quantile": 8.0}, "0 to 1"),
-    (subtract_background, {"method": "none"}, "masked, rolling_quantile"),
-    (subtract_background, {"quantile": -0.1}, "0 to 1"),
-    (estimate_noise, {"method": "none"}, "auto, difference, below_mode"),
+    (subtract_background, {"method": "none"}, "masked, rolling_quantile, opening, highpass"),
+    (subtract_background, {"method": "rolling_quantile", "quantile": -0.1}, "0 to 1"),
+    (estimate_noise, {"method": "none"}, "auto, difference, below_mode, mad, psd, sd"),
     (denoise, {"method": "none"}, "swt, dwt"),
-    (denoise, {"shrink": "none"}, "bayes, visu"),
+    (denoise, {"shrink": "none"}, "bayes, visu, sure"),
     (denoise, {"wavelet": "bior1.3"}, "orthogonal"),
     (denoise, {"levels": 0}, "1 to 12"),
     (detect_events, {"detector": "none"}, "pulse, noise, sd"),
@@ -230,7 +231,7 @@ def test_nothing_to_find_is_an_empty_result_with_its_labels(case, recipe):
     made = make_recording(array, sampling_rate=RATE)
     short = {"estimate_baseline.window": 0.4, "subtract_background.window": 0.4} if array.shape[1] < 10 else {}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "bins of", UserWarning)
+        warnings.filterwarnings("ignore", "bins of|.*takes no window", UserWarning)
         result = analyze(made, recipe, settings=short)
     for name in ("event_neuron", "participation", "membership", "is_core", "similarity", "ensemble_stability"):
         assert result[name].dims == VARIABLES[name].dims
@@ -258,7 +259,7 @@ def test_no_recording_is_too_odd_for_the_whole_path(n_neurons, n_frames, missing
     window = min(60.0, n_frames / RATE)
     for recipe in ("classical", "calibrated"):
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "bins of", UserWarning)
+            warnings.filterwarnings("ignore", "bins of|.*takes no window", UserWarning)
             result = analyze(made, recipe, settings={"estimate_baseline.window": window, "subtract_background.window": window})
         np.testing.assert_array_equal(np.isnan(result["denoised"]), np.isnan(array))
         assert (result["event_onset"] <= result["event_offset"]).all()

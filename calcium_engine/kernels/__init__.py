@@ -1,18 +1,21 @@
 """Compiled loops on plain arrays, neuron × frame; useful by themselves."""
 
-from calcium_engine.kernels.baseline import masked_baseline
+from calcium_engine.kernels.baseline import masked_baseline, pool
 from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
 from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
 from calcium_engine.kernels.events import find_peaks, measure_events
 from calcium_engine.kernels.gaps import fill_gaps, has_gaps
-from calcium_engine.kernels.mode import spread_below_mode
+from calcium_engine.kernels.mode import correlation_below, spread_below_mode, window_mode
 from calcium_engine.kernels.moments import row_moments
-from calcium_engine.kernels.order import row_quantile
+from calcium_engine.kernels.order import difference_quantile, row_quantile
 from calcium_engine.kernels.rolling import rolling_quantile
 from calcium_engine.kernels.similarity import jaccard_similarity
-from calcium_engine.kernels.wavelet import stationary_shrink
+from calcium_engine.kernels.wavelet import decimated_shrink, stationary_shrink
 
 __all__ = [
+    "correlation_below",
+    "decimated_shrink",
+    "difference_quantile",
     "fill_gaps",
     "find_peaks",
     "has_gaps",
@@ -22,10 +25,12 @@ __all__ = [
     "nonnegative_deconvolution",
     "poisson_binomial_pmf",
     "poisson_binomial_sf",
+    "pool",
     "rolling_quantile",
     "row_moments",
     "row_quantile",
     "shifted_coactivity",
     "spread_below_mode",
     "stationary_shrink",
+    "window_mode",
 ]

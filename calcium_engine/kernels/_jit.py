@@ -25,6 +25,11 @@ def inline(function: Callable[..., Any]) -> Any:
     return numba.njit(cache=CACHE, nogil=True)(function)
 
 
+def threads() -> int:
+    """How many threads this one may start: none beside itself where it is a worker, such as one of dask's."""
+    return int(numba.get_num_threads()) if threading.current_thread() is threading.main_thread() else 1
+
+
 class kernel:  # noqa: N801  (a decorator, named as one)
     """Compile a loop over rows twice, serial and parallel, and pick the twin that the calling thread can run."""
 

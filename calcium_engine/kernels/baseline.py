@@ -1,4 +1,4 @@
-"""The slow baseline of the samples outside transients."""
+"""The slow level of the samples outside transients."""
 
 from __future__ import annotations
 
@@ -6,6 +6,32 @@ import numpy as np
 from numba import prange
 
 from calcium_engine.kernels._jit import inline, kernel
+
+ROUNDS = 3  # of masking and smoothing; a fourth changes next to nothing
+
+
+@kernel
+def _pool(traces, width, out):
+    for i in prange(traces.shape[0]):
+        for b in range(out.shape[1]):
+            total = 0.0
+            count = 0
+            for t in range(b * width, min((b + 1) * width, traces.shape[1])):
+                if not np.isnan(traces[i, t]):
+                    total += traces[i, t]
+                    count += 1
+            out[i, b] = total / count if count > 0 else np.nan
+
+
+def pool(traces: np.ndarray, width: int) -> np.ndarray:
+    """Mean of the valid samples of each `width` frames in turn; NaN where there are none. The last pool may be shorter.
+
+    >>> pool(np.array([[1.0, 3.0, np.nan, 7.0, 9.0]]), 2)
+    array([[2., 7., 9.]])
+    """
+    out = np.empty((len(traces), -(-traces.shape[1] // width)), traces.dtype)
+    _pool(traces, width, out)
+    return out
 
 
 @inline
@@ -19,100 +45,136 @@ def _mirror(values, reach):
 
 
 @inline
-def _smooth_outside(trace, masked, sigma, previous, out, coverage):
-    """Gaussian-weighted mean of the samples that are not masked, and their share of the weight; edges reflected.
+def _spread(pools, width, out):
+    """Draw straight lines between the centres of the pools, level beyond the first and the last; leave frames beside a NaN."""
+    n = out.shape[0]
+    n_pools = pools.shape[0]
+    for b in range(n_pools + 1):
+        left = pools[max(b - 1, 0)]
+        step = (pools[min(b, n_pools - 1)] - left) / width
+        if np.isnan(step):
+            continue
+        centre = (b - 0.5) * width - 0.5
+        for t in range(max(b * width - width // 2, 0), min((b + 1) * width - width // 2, n)):
+            out[t] = left + step * (t - centre)
 
-    Samples are pooled into bins of σ/8 first: that widens the Gaussian by one part in 1500, and costs 64 times less.
-    """
+
+@inline
+def _box(trace, width, sums, counts, out):
+    """Mean of the valid samples of the `width` frames round each frame, fewer at the ends; NaN where there are none."""
     n = trace.shape[0]
-    width = max(1, int(sigma / 8.0))
-    n_bins = (n + width - 1) // width
-    reach = int(4.0 * sigma / width) + 1
-    sums = np.zeros(n_bins + 2 * reach)
-    counts = np.zeros(n_bins + 2 * reach)
-    for b in range(n_bins):
+    before = width // 2
+    sums[0] = 0.0
+    counts[0] = 0
+    for t in range(n):
+        valid = not np.isnan(trace[t])
+        sums[t + 1] = sums[t] + (trace[t] if valid else 0.0)
+        counts[t + 1] = counts[t] + valid
+    for t in range(n):
+        first, stop = max(t - before, 0), min(t - before + width, n)
+        count = counts[stop] - counts[first]
+        out[t] = (sums[stop] - sums[first]) / count if count > 0 else np.nan
+
+
+@inline
+def _gaussian_mean(values, masked, weights, width, sums, counts, level, share):
+    """Gaussian-weighted mean of the values that are not masked, and their share of the weight, at each pool of frames."""
+    n = values.shape[0]
+    n_pools = level.shape[0]
+    reach = weights.shape[0] // 2
+    for b in range(n_pools):
         total = 0.0
         count = 0
         for t in range(b * width, min((b + 1) * width, n)):
             if not masked[t]:
-                total += trace[t]
+                total += values[t]
                 count += 1
         sums[reach + b] = total
         counts[reach + b] = count
     _mirror(sums, reach)
     _mirror(counts, reach)
-    weights = np.empty(2 * reach + 1)
-    for d in range(2 * reach + 1):
-        weights[d] = np.exp(-0.5 * ((d - reach) * width / sigma) ** 2)
+    for b in range(n_pools):
+        level[b] = weights[reach] * sums[reach + b]
+        share[b] = weights[reach] * counts[reach + b]
+    for d in range(1, reach + 1):  # pools inside: that loop has no order to keep, and so runs many at a time
+        weight = weights[reach + d]
+        left, right = reach - d, reach + d
+        for b in range(n_pools):
+            level[b] += weight * (sums[left + b] + sums[right + b])
+            share[b] += weight * (counts[left + b] + counts[right + b])
     full = weights.sum() * width
-    level = np.zeros(n_bins)
-    weight = np.zeros(n_bins)
-    for d in range(2 * reach + 1):  # bins inside: that loop has no order to keep, and so runs many at a time
-        for b in range(n_bins):
-            level[b] += weights[d] * sums[b + d]
-            weight[b] += weights[d] * counts[b + d]
-    for b in range(n_bins):
-        level[b] = level[b] / weight[b] if weight[b] > 0.01 * full else np.nan
-        weight[b] /= full
-    for b in range(n_bins + 1):  # straight lines from the centre of each bin to the next; level beyond the first and the last
-        left = level[max(b - 1, 0)]
-        step = (level[min(b, n_bins - 1)] - left) / width
-        share = weight[max(b - 1, 0)]
-        share_step = (weight[min(b, n_bins - 1)] - share) / width
-        centre = (b - 0.5) * width - 0.5
-        seen = not np.isnan(step)
-        for t in range(max(b * width - width // 2, 0), min((b + 1) * width - width // 2, n)):
-            out[t] = left + step * (t - centre) if seen else previous[t]
-            coverage[t] = share + share_step * (t - centre)
+    for b in range(n_pools):
+        level[b] = level[b] / share[b] if share[b] > 0.01 * full else np.nan
+        share[b] /= full
 
 
 @kernel
-def _masked_baseline(traces, start, noise, threshold, dilation, sigma, out, coverage):
+def _masked_baseline(traces, start, start_width, height, box, before, after, sigma, out, coverage):
     for i in prange(traces.shape[0]):
         n = traces.shape[1]
         trace = traces[i]
-        height = threshold * noise[i]
+        # samples are pooled by σ/8 ahead of the Gaussian: that widens it by one part in 1500, and costs 64 times less
+        width = max(1, int(sigma / 8.0))
+        reach = int(4.0 * sigma / width) + 1
+        n_pools = (n + width - 1) // width
+        weights = np.empty(2 * reach + 1)
+        for d in range(2 * reach + 1):
+            weights[d] = np.exp(-0.5 * ((d - reach) * width / sigma) ** 2)
+        sums, counts = np.empty(n_pools + 2 * reach), np.empty(n_pools + 2 * reach)
+        pools, share = np.empty(n_pools), np.empty(n_pools)
         masked = np.empty(n, np.bool_)
-        level = np.empty(n)
-        current = np.empty(n)
-        for t in range(n):
-            current[t] = start[i, t]
-        for _ in range(3):
+        smooth, level = np.empty(n), np.empty(n)
+        _box(trace, box, np.empty(n + 1), np.empty(n + 1, np.int32), smooth)
+        level[:] = np.nan
+        _spread(start[i], start_width, level)
+        for _ in range(ROUNDS):
             for t in range(n):
                 masked[t] = np.isnan(trace[t])
             until = 0
             for t in range(n):
-                if trace[t] > current[t] + height:
-                    for k in range(max(until, t - dilation), min(t + dilation + 1, n)):
+                if smooth[t] > level[t] + height[i]:
+                    for k in range(max(until, t - before), min(t + after + 1, n)):
                         masked[k] = True
-                    until = t + dilation + 1
-            _smooth_outside(trace, masked, sigma, current, level, coverage[i])
-            level, current = current, level
+                    until = max(until, t + after + 1)
+            _gaussian_mean(trace, masked, weights, width, sums, counts, pools, share)
+            _spread(pools, width, level)  # where next to nothing is left, the round before has the word
+        _spread(share, width, coverage[i])
         for t in range(n):
-            out[i, t] = current[t]
+            smooth[t] = trace[t] - level[t]
+        # the Gaussian flattens what it follows; the same mean of what it left puts most of that back
+        _gaussian_mean(smooth, masked, weights, width, sums, counts, pools, share)
+        smooth[:] = 0.0
+        _spread(pools, width, smooth)
+        for t in range(n):
+            out[i, t] = level[t] + smooth[t]
 
 
 def masked_baseline(
     traces: np.ndarray,
     start: np.ndarray,
-    noise: np.ndarray,
+    height: np.ndarray,
     *,
-    threshold: float,
-    dilation: int,
+    start_width: int,
+    box: int,
+    before: int,
+    after: int,
     sigma: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slow level of each trace by the samples outside transients.
 
-    Three times: mask the samples over `level + threshold · noise`, widen the mask by `dilation` frames, and let the level be the
-    Gaussian-weighted mean (standard deviation `sigma` frames) of what is left.
+    Three times: mask the frames at which the mean over `box` frames lies over `level + height`, and those near them, and let the
+    level be the Gaussian-weighted mean of what is left. At last the mean of what the level leaves of those samples is added
+    (Tukey's twicing), so that slow waves are followed to their tops.
 
     Args:
         traces: neuron × frame; NaN is masked.
-        start: neuron × frame, the first guess of the level.
-        noise: neuron, σ of each trace.
-        threshold: in units of `noise`.
-        dilation: frames.
-        sigma: frames.
+        start: neuron × pool, the first guess of the level, one value for each `start_width` frames.
+        height: neuron, how far over the level transients begin.
+        start_width: frames.
+        box: frames.
+        before: frames masked ahead of those over the threshold, for the rise.
+        after: frames masked behind them, for the decay.
+        sigma: standard deviation of the Gaussian, frames.
 
     Returns:
         The level, and the share of the Gaussian's weight that was left to see it by; both like `traces`. Where next to nothing
@@ -120,5 +182,5 @@ def masked_baseline(
     """
     out = np.empty_like(traces)
     coverage = np.empty_like(traces)
-    _masked_baseline(traces, start, noise, float(threshold), int(dilation), float(sigma), out, coverage)
+    _masked_baseline(traces, start, start_width, height, box, before, after, float(sigma), out, coverage)
     return out, coverage

@@ -5,6 +5,8 @@ from calcium_engine.plot.clusters import plot_cut, plot_similarity
 from calcium_engine.plot.coactivity import plot_coactivity, plot_null
 from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
 from calcium_engine.plot.figures import FIGURES, render_figures, write_figures
+from calcium_engine.plot.noise import plot_noise
+from calcium_engine.plot.retention import plot_retention
 from calcium_engine.plot.traces import plot_events, plot_stages
 
 __all__ = [
@@ -15,9 +17,11 @@ __all__ = [
     "plot_events",
     "plot_features",
     "plot_membership",
+    "plot_noise",
     "plot_null",
     "plot_positions",
     "plot_raster",
+    "plot_retention",
     "plot_similarity",
     "plot_stages",
     "render_figures",

@@ -22,9 +22,6 @@ ENSEMBLE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#222222", "#8A8A8A", "#D9D9D9"
 
-# Traces that are fractions are shown in percent, as the field reads them.
-PERCENT = ("dff", "background", "detrended", "denoised")
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -151,18 +148,6 @@ def text(name: object, longest: int = 14) -> str:
     short = " ".join(str(name).split())
     short = short if len(short) <= longest else short[: longest - 1] + "…"
     return short.replace("$", r"\$")
-
-
-def label(name: str) -> str:
-    """Return a variable's axis label: what it is, and its unit.
-
-    >>> label("event_rate")
-    'event rate (min⁻¹)'
-    """
-    variable = var(name)
-    unit = {"1": "", "count": "", "min^-1": "min⁻¹", "% Hz^-1/2": "% Hz$^{-1/2}$"}.get(variable.units, variable.units)
-    unit = "%" if name in PERCENT else unit
-    return f"{variable.long_name} ({unit})" if unit else variable.long_name
 
 
 def colour_of(ensemble: int | np.integer[Any]) -> str:

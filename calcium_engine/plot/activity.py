@@ -16,7 +16,6 @@ from calcium_engine.plot._canvas import (
     VERMILLION,
     event_rows,
     few_ticks,
-    label,
     own_events,
     panels,
     positions,
@@ -27,6 +26,7 @@ from calcium_engine.plot._canvas import (
     whole_numbers,
     whole_time_axis,
 )
+from calcium_engine.plot.naming import label, shown_in
 from calcium_engine.schema import TRACES, CalciumError, sampling_rate, var
 
 if TYPE_CHECKING:
@@ -104,9 +104,11 @@ def plot_features(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     over_time, rates, amplitudes, widths, intervals = made
     _rate_over_time(over_time, recording, onset)
     _histogram(rates, rate, "min⁻¹", log=False, nothing="no rates")
-    rates.set(xlabel=label("event_rate"), ylabel="neurons")
-    _histogram(amplitudes, 100 * var("event_amplitude").check(recording).values, "%")
-    amplitudes.set(xlabel="event amplitude (% ΔF/F)", ylabel="events")
+    rates.set(xlabel=label(recording["event_rate"]), ylabel="neurons")
+    amplitude = var("event_amplitude").check(recording)
+    scale, unit = shown_in(amplitude)
+    _histogram(amplitudes, scale * amplitude.values, unit)
+    amplitudes.set(xlabel=f"event amplitude ({unit}{' ΔF/F' if unit == '%' else ''})", ylabel="events")
     _histogram(widths, var("event_fwhm").check(recording).values, "s")
     widths.set_xlabel("event FWHM (s)")
     longest = _longest_fwhm(recording)
@@ -154,7 +156,7 @@ def _histogram(axes: Axes, values: np.ndarray, unit: str, *, log: bool = True, n
     bins = int(np.clip(2 * np.sqrt(values.size), 8, 30))
     if log:
         edges = np.geomspace(low / 1.05, high * 1.05, bins + 1)
-        _log_axis(axes, high / low)
+        log_axis(axes, "x", high / low)
     else:
         edges = np.linspace(min(0.0, low), high or 1.0, bins + 1)
     axes.hist(values, edges.tolist(), color=GREY)
@@ -164,14 +166,17 @@ def _histogram(axes: Axes, values: np.ndarray, unit: str, *, log: bool = True, n
     axes.set_title(f"median {middle:.3g} {unit}", color=BLUE)
 
 
-def _log_axis(axes: Axes, ratio: float) -> None:
-    """Make the lower axis logarithmic, with plain numbers: 1, 2, 5 in each decade, or decades only where there are many."""
+def log_axis(axes: Axes, which: str, ratio: float) -> None:
+    """Make an axis logarithmic, with plain numbers: decades only where there are many, else some between them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if ratio > 60 else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(
+        LogLocator(subs=(1.0,) if ratio > 60 else (1.0, 2.0, 5.0) if ratio > 8 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def intervals_of(recording: xr.Dataset) -> np.ndarray:

@@ -16,21 +16,25 @@ from calcium_engine.plot.activity import plot_features, plot_raster
 from calcium_engine.plot.clusters import plot_cut, plot_similarity
 from calcium_engine.plot.coactivity import plot_coactivity, plot_null
 from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
+from calcium_engine.plot.noise import plot_noise
+from calcium_engine.plot.retention import plot_retention
 from calcium_engine.plot.traces import plot_events, plot_stages
 from calcium_engine.schema import MissingVariableError
 
 FIGURES: dict[str, Callable[..., Any]] = {
     "01_stages": plot_stages,
-    "02_events": plot_events,
-    "03_raster": plot_raster,
-    "04_features": plot_features,
-    "05_coactivity": plot_coactivity,
-    "06_null": plot_null,
-    "07_similarity": plot_similarity,
-    "08_cut": plot_cut,
-    "09_membership": plot_membership,
-    "10_ensembles": plot_ensembles,
-    "11_positions": plot_positions,
+    "02_noise": plot_noise,
+    "03_retention": plot_retention,
+    "04_events": plot_events,
+    "05_raster": plot_raster,
+    "06_features": plot_features,
+    "07_coactivity": plot_coactivity,
+    "08_null": plot_null,
+    "09_similarity": plot_similarity,
+    "10_cut": plot_cut,
+    "11_membership": plot_membership,
+    "12_ensembles": plot_ensembles,
+    "13_positions": plot_positions,
 }
 
 

@@ -13,7 +13,6 @@ from calcium_engine.plot._canvas import (
     INK,
     ORANGE,
     PALE,
-    PERCENT,
     VERMILLION,
     event_rows,
     own_events,
@@ -27,19 +26,23 @@ from calcium_engine.plot._canvas import (
     time_unit,
     whole_time_axis,
 )
+from calcium_engine.plot.naming import flags_of, meaning, shown_in
 from calcium_engine.schema import TRACES, CalciumError, epoch_bounds, latest_trace, var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # A stage, what it is called, and the line drawn over it.
-STAGES = (
-    ("fluorescence", "raw\nfluorescence (a.u.)", "baseline"),
-    ("fluorescence_corrected", "neuropil\nremoved (a.u.)", "baseline"),
-    ("dff", "ΔF/F (%)", "background"),
-    ("detrended", "background\nremoved (%)", None),
-    ("denoised", "denoised (%)", None),
+Stage = tuple[str, str, str | None]
+STAGES: tuple[Stage, ...] = (
+    ("fluorescence", "raw\nfluorescence", "baseline"),
+    ("fluorescence_corrected", "neuropil\nremoved", "baseline"),
+    ("dff", "ΔF/F", "background"),
+    ("detrended", "background\nremoved", None),
+    ("denoised", "denoised", None),
 )
+RELATIVE = ("dff", "detrended", "denoised")  # these share a scale and have a zero
+SMALL_LEGEND: Any = {"frameon": False, "borderaxespad": 0.0, "handlelength": 1.2, "columnspacing": 1.2}
 STRETCH = 120.0  # seconds: long enough for several transients, short enough to see the shape of each
 
 
@@ -49,8 +52,9 @@ def plot_stages(
 ) -> np.ndarray:
     """Draw a few neurons at every stage that the recording holds, from raw to denoised.
 
-    The first row shows the whole recording and the stretch that the rows under it enlarge; those share their time axis, and the
-    ΔF/F stages of a neuron their scale.
+    The first row shows the whole recording and F0, close enough to judge it, which cuts tall transients, and the stretch that the
+    rows under it enlarge; those share their time axis, and the ΔF/F stages of a neuron their scale. Where F0 lies within half a
+    window of an end, it is shaded; what is flagged of a neuron stands over it.
 
     Args:
         recording: a recording with `fluorescence` or `dff`; `baseline`, `background`, `detrended` and `denoised` where they are.
@@ -73,24 +77,27 @@ def plot_stages(
     stages = [stage for stage in STAGES if stage[0] in recording.variables]
     mosaic = [[f"{stage} {row}" for row in range(len(rows))] for stage in ("whole", *(stage[0] for stage in stages))]
     mosaic.insert(1, ["."] * len(rows))  # room for the time axis of the whole recording
-    size = (3.4 * len(rows) + 1.0, 1.3 * len(stages) + 2.5)
-    made = panels(axes, mosaic, size, gaps=(0.55, 0.22), margins=(0.95, 0.15, 0.5, 0.4), heights=(1, 0.12, *[1] * len(stages)))
+    size = (3.4 * len(rows) + 1.0, 1.3 * len(stages) + 2.65)
+    made = panels(axes, mosaic, size, gaps=(0.55, 0.22), margins=(0.95, 0.15, 0.5, 0.55), heights=(1, 0.12, *[1] * len(stages)))
     grid = np.array(made, dtype=object).reshape(len(stages) + 1, len(rows))
     traces = _load(recording, {name for stage in stages for name in (stage[0], stage[2]) if name}, rows)
-    for column, row in enumerate(rows):
+    for column, (row, flags) in enumerate(zip(rows, flags_of(recording, rows), strict=True)):
         whole = grid[0, column]
-        _draw_stage(whole, recording, traces, stages[0], column, span(recording))
-        unit = whole_time_axis(whole, recording)
-        whole.axvspan(window[0] / unit, window[1] / unit, color=BLUE, alpha=0.12, lw=0)
-        whole.set_title(f"neuron {text(recording['neuron'].values[row])}")
+        _draw_whole(whole, recording, traces, stages, column, window)
+        whole.set_title(f"neuron {text(recording['neuron'].values[row])}", pad=16)
+        whole.text(0.5, 1.04, flags, transform=whole.transAxes, ha="center", color=VERMILLION, fontsize=8)
         for one, stage in zip(grid[1:, column], stages, strict=True):
             _draw_stage(one, recording, traces, stage, column, window)
             one.tick_params(labelbottom=one is grid[-1, column])
-        _share_scale([one for one, stage in zip(grid[1:, column], stages, strict=True) if stage[0] in PERCENT])
+            if column == 0 and one.get_legend_handles_labels()[1]:
+                one.legend(loc="lower right", bbox_to_anchor=(1.0, 0.92), ncols=2, **SMALL_LEGEND)
+        _share_scale([one for one, stage in zip(grid[1:, column], stages, strict=True) if stage[0] in RELATIVE])
         grid[-1, column].set_xlabel(time_unit(window[1] - window[0])[1])
-    for one, name in zip(grid[:, 0], ["whole\nrecording", *(stage[1] for stage in stages)], strict=True):
+    cut = any(one.dataLim.ymax > one.get_ylim()[1] for one in grid[0])
+    names = ["whole recording\n(peaks cut)" if cut else "whole\nrecording"]
+    for one, name in zip(grid[:, 0], names + [_stage_label(recording, stage) for stage in stages], strict=True):
         one.set_ylabel(name)
-        one.yaxis.set_label_coords(-0.2, 0.5)
+        one.yaxis.set_label_coords(-0.6 * one.figure.dpi / one.bbox.width, 0.5)  # 0.6 inches
     return grid
 
 
@@ -131,8 +138,9 @@ def plot_events(
     (panel,) = panels(axes, [["traces"]], (9.5, 0.62 * max(len(rows), 2) + 1.2), margins=(1.1, 0.95, 0.55, 0.4))
     unit, time_label = time_unit(window[1] - window[0])
     frames, time, bounds = _frames_within(recording, window)
-    scale = 100.0 if name in PERCENT else 1.0
-    values = var(name).check(recording).isel(neuron=rows, frame=frames).values * scale
+    array = var(name).check(recording)
+    scale, shown_unit = shown_in(array)
+    values = array.isel(neuron=rows, frame=frames).values * scale
     inside = active.isel(neuron=rows, frame=frames).values
     inside = inside | np.pad(inside, ((0, 0), (0, 1)))[:, 1:]  # with the frame before: the rise begins between it and the first
     of_event = event_rows(recording)
@@ -143,13 +151,11 @@ def plot_events(
         panel.plot(*_over(unit, thinned(time, np.where(inside[level], y, np.nan), bounds)), color=BLUE, lw=1.1)
         peaks = peak[(of_event == row) & (peak >= window[0]) & (peak <= window[1])]
         panel.plot(peaks / unit, np.interp(peaks, time, y) + 0.06, "o", color=VERMILLION, ms=2.5, mew=0)
-        _scale_bar(panel, -level, height, " %" if name in PERCENT else " a.u.")
+        _scale_bar(panel, -level, height, f" {shown_unit}")
     panel.set_yticks(-np.arange(len(rows)) + 0.3, [text(one) for one in recording["neuron"].values[rows]])
     panel.set_ylim(0.75 - len(rows), 1.05)
     panel.set_xlim(window[0] / unit, window[1] / unit)
-    panel.set(
-        xlabel=time_label, ylabel="neuron id", title=f"{var(name).long_name}: events (blue, onset to offset) and their peaks"
-    )
+    panel.set(xlabel=time_label, ylabel="neuron id", title=f"{meaning(array)}: events (blue, onset to offset) and their peaks")
     panel.spines["left"].set_visible(False)
     panel.tick_params(axis="y", length=0)
     if not len(peak):
@@ -194,8 +200,14 @@ def _stretch(recording: xr.Dataset, rows: np.ndarray, start: float | None, durat
 
 
 def _load(recording: xr.Dataset, names: set[str], rows: np.ndarray) -> dict[str, np.ndarray]:
-    present = [name for name in sorted(names) if name in recording.variables]
-    return {name: var(name).check(recording).isel(neuron=rows).values * (100.0 if name in PERCENT else 1.0) for name in present}
+    """Return the named traces of some neurons, in the units in which they are shown."""
+    arrays = [var(name).check(recording) for name in sorted(names) if name in recording.variables]
+    return {str(array.name): array.isel(neuron=rows).values * shown_in(array)[0] for array in arrays}
+
+
+def _stage_label(recording: xr.Dataset, stage: Stage) -> str:
+    unit = shown_in(recording[stage[0]])[1]
+    return f"{stage[1].replace('ΔF/F', 'ΔF') if unit == 'σ' else stage[1]} ({unit})"
 
 
 def _frames_within(recording: xr.Dataset, window: tuple[float, float]) -> tuple[slice, np.ndarray, np.ndarray]:
@@ -206,11 +218,39 @@ def _frames_within(recording: xr.Dataset, window: tuple[float, float]) -> tuple[
     return slice(int(begin), int(end)), time[begin:end], bounds
 
 
+def _draw_whole(
+    axes: Axes,
+    recording: xr.Dataset,
+    traces: dict[str, np.ndarray],
+    stages: list[Stage],
+    row: int,
+    window: tuple[float, float],
+) -> None:
+    """Draw the whole recording of one neuron, as the trace that its F0 was estimated on, and where it is enlarged."""
+    stage = [stages[0], *(one for one in stages if one[2] == "baseline")][-1]
+    _draw_stage(axes, recording, traces, stage, row, span(recording))
+    unit = whole_time_axis(axes, recording)
+    axes.axvspan(window[0] / unit, window[1] / unit, color=BLUE, alpha=0.12, lw=0)
+    if stage[2] in traces:
+        _show_closely(axes, traces[stage[0]][row], traces[stage[2]][row])
+
+
+def _show_closely(axes: Axes, trace: np.ndarray, line: np.ndarray) -> None:
+    """Cut tall transients, so that a line at their feet can be judged: what it spans is to fill a third of the panel."""
+    trace, line = trace[np.isfinite(trace)], line[np.isfinite(line)]
+    if not (trace.size and line.size):
+        return
+    low, high = float(np.quantile(trace, 0.001)), float(line.max())
+    bottom, top = axes.get_ylim()
+    if high > low:
+        axes.set_ylim(max(bottom, low - 0.3 * (high - low)), min(top, high + 2.0 * (high - low)))
+
+
 def _draw_stage(
     axes: Axes,
     recording: xr.Dataset,
     traces: dict[str, np.ndarray],
-    stage: tuple[str, str, str | None],
+    stage: Stage,
     row: int,
     window: tuple[float, float],
 ) -> None:
@@ -223,14 +263,18 @@ def _draw_stage(
     y = traces[name][row, frames]
     if not np.isfinite(y).any():
         say(axes, "no valid samples")
-    if name in PERCENT:
+    if name in RELATIVE:
         axes.axhline(0, color=PALE, lw=0.8, zorder=0)
     axes.plot(*_over(unit, thinned(time, y, bounds)), color=INK, lw=0.7)
     if over in traces:
         name_of_line = "F0" if over == "baseline" else "slow background"
         axes.plot(*_over(unit, thinned(time, traces[over][row, frames], bounds)), color=ORANGE, lw=1.6, label=name_of_line)
-        if row == 0:
-            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.92), frameon=False, borderaxespad=0.0, handlelength=1.2)
+    if over == "baseline" and over in traces and "baseline_edge" in recording.variables:
+        edge = recording["baseline_edge"].values[frames]
+        if edge.any():
+            t, one = _over(unit, thinned(time, np.where(edge, 1.0, np.nan), bounds))
+            place = axes.get_xaxis_transform()
+            axes.fill_between(t, 0, one, transform=place, color=ORANGE, alpha=0.2, lw=0, zorder=0, label="near an end")
     axes.set_xlim(window[0] / unit, window[1] / unit)
 
 

@@ -1,4 +1,4 @@
-"""What a recording says of its traces, events and features: every number is computed, and nothing found is said as plainly."""
+"""What a recording says of itself, its events and features: every number is computed, and nothing found is said as plainly."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import xarray as xr
 
 from calcium_engine.indicators import get_indicator
 from calcium_engine.plot.activity import intervals_of
+from calcium_engine.plot.naming import shown_in
 from calcium_engine.report.words import has, listing, number, several, spread
 from calcium_engine.schema import EVENT_FLAGS, TRACES, CalciumError, epoch_bounds, sampling_rate
 
@@ -59,36 +60,6 @@ def _indicator_said(recording: xr.Dataset) -> str:
     return f"not recorded; events were sought as those of {used}"
 
 
-def about_traces(recording: xr.Dataset) -> list[str]:
-    """Say how noisy the neurons are, and whose F0 is not to be trusted."""
-    said = []
-    if not has(recording, "fluorescence"):
-        said.append("The input was ΔF/F already: no baseline was estimated here.")
-    if has(recording, "noise_level"):
-        said.append(f"Median noise level ν of a neuron: {spread(recording['noise_level'].values, '% Hz^-1/2')}.")
-    flags = {
-        "f0_floored": (
-            "F0 was too small to divide by; their ΔF/F rests on a floor and its size means little",
-            "F0 is large enough",
-        ),
-        "saturated_activity": (
-            "transients leave too little baseline to see F0; their ΔF/F may be too small",
-            "enough baseline is seen",
-        ),
-    }
-    ids = recording["neuron"].values
-    for name, (bad, good) in flags.items():
-        if has(recording, name):
-            flagged = ids[recording[name].values]
-            what = (
-                f"In {several(len(flagged), 'neuron')} {bad} ({name}): {listing(flagged)}."
-                if len(flagged)
-                else f"In every neuron {good}."
-            )
-            said.append(what)
-    return said
-
-
 def about_events(recording: xr.Dataset) -> list[str]:
     """Say how many events there are, in how many neurons, how often, and what was flagged."""
     if not has(recording, "event_onset"):
@@ -138,8 +109,10 @@ def about_features(recording: xr.Dataset) -> list[str]:
     """Say what amplitude, width and interval are typical."""
     if not recording.sizes.get("event", 0):
         return ["No events, hence no amplitudes, widths or intervals."]
+    scale, unit = shown_in(recording["event_amplitude"])
+    unit = "% ΔF/F" if unit == "%" else unit
     said = [
-        f"Median amplitude: {spread(recording['event_amplitude'].values, '% ΔF/F', 100)}.",
+        f"Median amplitude: {spread(recording['event_amplitude'].values, unit, scale)}.",
         f"Median full width at half maximum: {spread(recording['event_fwhm'].values, 's')}.",
     ]
     intervals = intervals_of(recording)

@@ -11,7 +11,8 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.plot import FIGURES, render_figures
-from calcium_engine.report import facts, page, population, tables
+from calcium_engine.report import facts, page, population, quality, tables
+from calcium_engine.report.retention import about_retention
 from calcium_engine.report.words import several
 from calcium_engine.schema import CalciumError, MissingVariableError, sampling_rate
 from calcium_engine.score import describe_recovery, score_recovery
@@ -30,10 +31,17 @@ _SECTIONS = (
     _Section(
         "traces",
         "Traces",
-        facts.about_traces,
+        lambda recording: [*quality.about_traces(recording), *about_retention(recording)],
         {
             "01_stages": "Three neurons at every stage of the cleaning: a very active one (left), an active one and a typical "
-            "one. The first row is the whole recording, its gaps in grey; its blue stretch is enlarged below."
+            "one, and what is flagged of them. The first row is the whole recording, its gaps in grey; tall transients are cut "
+            "there, so that F0 can be judged. Its blue stretch is enlarged below. Orange shade: near an end, where F0 is seen "
+            "from one side only.",
+            "02_noise": "Noise levels ν of all neurons (left); σ against brightness, with neurons marked whose flags bear on σ "
+            "(middle); how far samples lie from the baseline, in units of σ (right). The left half of the curve must follow the "
+            "normal curve: transients only ever lie above rest.",
+            "03_retention": "What cleaning left of transients planted outside events: their amplitude (top) and their full width "
+            "at half maximum (bottom), against the planted amplitude, at each stage. In the grey band they passed untouched.",
         },
     ),
     _Section(
@@ -41,8 +49,8 @@ _SECTIONS = (
         "Events",
         facts.about_events,
         {
-            "02_events": "Traces with their events: blue from onset to offset, a dot at each peak. Each trace has its scale bar.",
-            "03_raster": "Raster: a mark at the onset of every event, time by neuron id.",
+            "04_events": "Traces with their events: blue from onset to offset, a dot at each peak. Each trace has its scale bar.",
+            "05_raster": "Raster: a mark at the onset of every event, time by neuron id.",
         },
     ),
     _Section(
@@ -50,7 +58,7 @@ _SECTIONS = (
         "Features",
         facts.about_features,
         {
-            "04_features": "Event rate of the population over the recording; spread of the neurons' rates, and of the "
+            "06_features": "Event rate of the population over the recording; spread of the neurons' rates, and of the "
             "amplitudes, widths and inter-event intervals of all events. Blue: median."
         },
     ),
@@ -59,8 +67,8 @@ _SECTIONS = (
         "Coactivity",
         population.about_coactivity,
         {
-            "05_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
-            "06_null": "Share of bins by number of coactive neurons: observed, and by chance. The shaded counts are significant.",
+            "07_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
+            "08_null": "Share of bins by number of coactive neurons: observed, and by chance. The shaded counts are significant.",
         },
     ),
     _Section(
@@ -68,18 +76,18 @@ _SECTIONS = (
         "Ensembles",
         population.about_ensembles,
         {
-            "10_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
-            "09_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
-            "07_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
-            "08_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
-            "11_positions": "Where the core neurons of each ensemble lie.",
+            "12_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
+            "11_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
+            "09_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
+            "10_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
+            "13_positions": "Where the core neurons of each ensemble lie.",
         },
     ),
 )
 
 
 # A figure of nothing is left out: the sentences above it say that nothing was found.
-_NEEDS = {"07_similarity": "ensemble_event", "08_cut": "ensemble_event", "09_membership": "ensemble", "11_positions": "ensemble"}
+_NEEDS = {"09_similarity": "ensemble_event", "10_cut": "ensemble_event", "11_membership": "ensemble", "13_positions": "ensemble"}
 
 
 def write_report(
@@ -114,6 +122,8 @@ def _html(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | Non
         raise CalciumError(
             "a report needs a recording: an xarray.Dataset with dims 'neuron' and 'frame'; make_recording() makes one"
         )
+    small = [name for name, array in recording.data_vars.items() if array.chunks and "frame" not in array.dims]
+    recording = recording.assign(recording[small].compute())  # once, not for each sentence about them
     drawn = _images(recording, figures)
     date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     source = str(recording.attrs.get("source") or "")
@@ -150,8 +160,7 @@ def _summary(recording: xr.Dataset) -> str:
     """Return the first thing that each section has to say, and whatever asks for care."""
     events, ensembles = facts.about_events(recording), population.about_ensembles(recording)
     coactivity = [line for line in population.about_coactivity(recording) if "nsemble event" in line or "not computed" in line]
-    warned = [line for line in facts.about_traces(recording) if "(f0_floored)" in line]
-    warned += [line for line in ensembles if line.startswith("Unstable")]
+    warned = quality.warnings_of(recording) + [line for line in ensembles if line.startswith("Unstable")]
     return page.sentences([*events[:2], *coactivity[:1], ensembles[0], *warned])
 
 
@@ -165,6 +174,8 @@ def _recovery(recording: xr.Dataset) -> list[str]:
 
 def _section(section: _Section, recording: xr.Dataset, drawn: Mapping[str, bytes]) -> str:
     parts = [page.sentences(section.sentences(recording))]
+    if section.anchor == "traces" and (flagged := quality.flagged_table(recording)):
+        parts.append(page.table(*flagged))
     if section.anchor == "ensembles" and (who := tables.ensembles_table(recording)):
         parts.append(page.table(*who))
     filled = [name for name in section.captions if recording.sizes.get(_NEEDS.get(name, "neuron"), 0)]

@@ -1,0 +1,39 @@
+"""How accurate the results are where the truth is known, beside the methods that others use: one subject a command.
+
+    python benchmarks/accuracy.py cleaning [--data DIR] [--seeds N] [--first-seed S] [--quick] [--figure PATH]
+
+Seeds from 1000 on have not been looked at while methods were chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import accuracy_cleaning
+from common import RESULTS
+
+# Each has `run(arguments) -> bool`: it prints, writes JSON and figure, and tells whether the defaults meet all bars.
+SUBJECTS = {"cleaning": accuracy_cleaning}
+
+
+def main() -> None:
+    """Run one subject; fail where a default misses its bar."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="subject", required=True)
+    for name, subject in SUBJECTS.items():
+        command = commands.add_parser(name, help=(subject.__doc__ or "").splitlines()[0])
+        command.add_argument("--data", type=Path, help="folder of real recordings; without it they are left out")
+        command.add_argument("--seeds", type=int, default=4, help="simulated recordings of each kind")
+        command.add_argument("--first-seed", type=int, default=1000)
+        command.add_argument("--quick", action="store_true", help="one seed and few neurons: to see that it runs")
+        command.add_argument("--figure", type=Path, default=RESULTS / f"accuracy_{name}.png")
+    arguments = parser.parse_args()
+    if arguments.data is not None and not arguments.data.is_dir():
+        parser.error(f"{arguments.data} is no folder")
+    if not SUBJECTS[arguments.subject].run(arguments):
+        raise SystemExit("a default misses its bar")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The figures of the accuracy benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bootstrap import Bar, Found, Measure
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from calcium_engine.plot._canvas import BLUE, GREY, PALE, STYLE, VERMILLION, panels
+
+Summary = Mapping[str, Mapping[str, Found]]
+NAVY, SKY = "#0B2A4A", "#7FBCE6"
+# Shapes by activity, hollow ones for 30 Hz, and dark to light: a print in grey tells them apart.
+LOOKS: dict[str, dict[str, Any]] = {
+    "4.8 Hz, 6/min, ν 2": {"marker": "o", "color": NAVY},
+    "4.8 Hz, 24/min, ν 2": {"marker": "s", "color": BLUE},
+    "4.8 Hz, 6/min, ν 6": {"marker": "^", "color": SKY},
+    "30 Hz, 6/min, ν 2": {"marker": "o", "color": VERMILLION, "mfc": "white"},
+    "30 Hz, 24/min, ν 2": {"marker": "s", "color": VERMILLION, "mfc": "white"},
+    "4.8 Hz, 6/min, ν 2, low-passed": {"marker": "D", "color": GREY},
+    "30 Hz, 6/min, ν 2, low-passed": {"marker": "D", "color": GREY, "mfc": "white"},
+    "4.8 Hz, 6/min, ν 3": {"marker": "v", "color": NAVY},
+    "30 Hz, 6/min, ν 3": {"marker": "v", "color": VERMILLION, "mfc": "white"},
+}
+LABELS = {
+    "bias": "bias (% of F0)",
+    "residual": "residual SD (% of F0)",
+    "retention": "amplitude kept (slope)",
+    "background": "amplitude kept (slope)",
+    "wave": "60 s wave removed (dB)",
+    "noise": "σ found / true σ",
+    "gain": "gain (dB)",
+    "peaks": "small peaks kept",
+}
+LEFT, TOP = 1.5, 0.35  # margins, inches
+
+
+def draw_cleaning(found: Mapping[str, Measure], summaries: Mapping[str, Summary], path: Path) -> None:
+    """Draw each measure by method and condition with its 95 % interval; dotted: what the default must reach there."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 8.6))
+        top, middle, bottom = figure.subfigures(3, 1, height_ratios=[3.5, 2.8, 2.4])
+        background, noise = middle.subfigures(1, 2, width_ratios=[1.55, 1])
+        denoising, legend = bottom.subfigures(1, 2, width_ratios=[1.55, 1])
+        groups = {
+            "baseline F0": (top, ["bias", "residual", "retention"]),
+            "slow background": (background, ["background", "wave"]),
+            "noise σ": (noise, ["noise"]),
+            "denoising": (denoising, ["gain", "peaks"]),
+        }
+        for title, (place, names) in groups.items():
+            drawn = panels(place, [names], (0, 0), margins=(LEFT, 0.15, 0.5, TOP), gaps=(0.2, 0))
+            drawn[0].set_title(title, loc="left", fontweight="bold")
+            for axes, name in zip(drawn, names, strict=True):
+                _draw(axes, summaries[name], found[name].bars)
+                axes.set_xlabel(LABELS[name])
+                axes.tick_params(labelleft=axes is drawn[0])
+                if name == "noise":
+                    axes.set_xscale("log")
+                    axes.set_xticks([0.3, 0.5, 1, 2, 4, 8], ["0.3", "0.5", "1", "2", "4", "8"])
+                    axes.minorticks_off()
+        handles = [Line2D([], [], lw=1.2, ms=5, label=name, **look) for name, look in LOOKS.items()]
+        legend.legend(
+            handles=handles,
+            loc="center",
+            frameon=False,
+            title="rate, events per neuron and minute, noise\ndotted: what the default must reach",
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+
+
+def _draw(axes: Any, summary: Summary, bars: Mapping[str, Bar]) -> None:
+    """Draw one measure: a row a method, the default on top."""
+    methods = list(summary)
+    conditions = [one for one in LOOKS if one in summary[methods[0]]]
+    for place, condition in enumerate(conditions):
+        rows = np.arange(len(methods)) + 0.7 * ((place + 0.5) / len(conditions) - 0.5)
+        values = np.array([summary[method][condition] for method in methods])
+        look = LOOKS[condition]
+        axes.hlines(rows, values[:, 1], values[:, 2], color=look["color"], lw=1.2)
+        axes.plot(values[:, 0], rows, ls="", ms=4.5, **look)
+        for end in bars.get(condition, ()):
+            if end and np.isfinite(end):
+                axes.axvline(end, color=look["color"], lw=1.0, ls=":", zorder=0)
+    axes.set_yticks(range(len(methods)), methods)
+    axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.hlines(np.arange(len(methods) - 1) + 0.5, 0, 1, color=PALE, lw=0.6, zorder=0, transform=axes.get_yaxis_transform())
