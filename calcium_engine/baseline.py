@@ -23,7 +23,7 @@ from calcium_engine.levels import (
 )
 from calcium_engine.noise import auto_noise, difference_noise
 from calcium_engine.quality import describe_level
-from calcium_engine.schema import Attr, epoch_bounds, fresh, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import Attr, epoch_bounds, fresh, latest_trace, record, sampling_rate, var, warn
 
 BASELINES = {
     "masked": Method(masked_level, {"window": 60.0}),
@@ -48,11 +48,24 @@ def _level(
     rate = sampling_rate(recording)
     if method.local:
         window_of(options["window"], recording, "the window")
-        level, lost = along_frame(lambda traces: method.level(traces, rate, **options), recording, array, flagged=True)
+        _warn_of_short_epochs(recording, options["window"])
+        level, excess = along_frame(lambda traces: method.level(traces, rate, **options), recording, array, counted=True)
+        lost = excess > 0
     else:
         values = over_frame(lambda traces: method.level(traces, rate, **options), array, dtypes=(array.dtype,))
         level, lost = values.broadcast_like(array), xr.zeros_like(values, dtype=bool)
     return level, lost
+
+
+def _warn_of_short_epochs(recording: xr.Dataset, window: float) -> None:
+    """Say where a level cannot be what was asked for."""
+    lengths = np.diff(epoch_bounds(recording)) / sampling_rate(recording)
+    short = int(np.count_nonzero(lengths < window))
+    if len(lengths) > 1 and short:
+        warn(
+            f"{short} of {len(lengths)} epochs are shorter than the window of {window:g} s (the shortest has "
+            f"{lengths.min():.3g} s): their level rests on mirrored samples, and transients may be taken for it"
+        )
 
 
 def _edges(recording: xr.Dataset, seconds: float) -> np.ndarray:
@@ -69,9 +82,13 @@ def _labelled(options: dict[str, Any]) -> dict[str, Attr]:
     return {f"{key}_s" if key in ("window", "smoothing") else key: value for key, value in options.items()}
 
 
-def _floor(traces: np.ndarray) -> np.ndarray:
-    """Least F0 to divide by; a trace of zeros has no scale at all, and its ΔF/F is 0."""
-    floor = np.fmax(3.0 * difference_noise(traces), 0.05 * row_quantile(traces, 0.5))
+def floor_of(traces: np.ndarray, rate: float) -> np.ndarray:
+    """Least F0 to divide by; a trace of zeros has no scale at all, and its ΔF/F is 0.
+
+    Noise in a frame grows with the sampling rate, how well F0 is known does not: above 10 Hz σ is that of a mean over 0.1 s.
+    """
+    noise = difference_noise(traces) * min(1.0, np.sqrt(10.0 / rate))
+    floor = np.fmax(3.0 * noise, 0.05 * row_quantile(traces, 0.5))
     return np.where(floor > 0, floor, 1.0).astype(traces.dtype)
 
 
@@ -102,9 +119,9 @@ def estimate_baseline(
 
     Returns:
         The recording with `baseline` (neuron × frame, a.u.), and
-        `saturated_activity` (neuron): of "masked", that under 10 % of the window lies at rest for over 10 % of the frames, because
-        transients fill it, or slow fluctuations far above the noise, as of neuropil left in;
-        there the window is three times as wide, and where that does not do either, the rolling 10 % quantile takes over;
+        `saturated_activity` (neuron): of "masked", that under 10 % of the window lies at rest for over 10 % of the frames, or
+        that what lies lowest sways by 5 % of F0 from second to second as noise would not. Where there is no rest, the window is
+        three times as wide, and where that does not do either, the rolling 10 % quantile takes over;
         `drifting` (neuron): F0 ranges by over 20 % (5 to 95 %) about its bleaching;
         `bleaching`, `bleaching_tau` (neuron): F0 falls exponentially by 5 % or more of itself, and its time constant in s;
         these are not asked of neurons whose F0 is too small to divide by (see `compute_dff`);
@@ -116,9 +133,10 @@ def estimate_baseline(
 
     Epochs are worked on one by one; edges are continued by their mirror image. Warns of arguments that the method does not take.
 
-    The samples of "masked" are those left by three rounds of masking where the running mean over 1 s lies over the level by 2.5 σ
-    of that mean (at least 5 % of the trace's span, or the tails of transients would count for ever in a trace without noise),
-    from 0.5 s before to 1 s after. Measured, it is the one method whose bias stays under 1 % of F0 from quiet to busy neurons:
+    The samples of "masked" are those left by three rounds of masking where the running mean over 1 s lies over the level by
+    2.5 σ of that mean, from 0.5 s before to 1 s after. That σ is what differences of frames say, or, where it is more, how the
+    means spread below their mode; 2.5 σ stand for no less than 5 % of the trace's span, or the tails of transients would count
+    for ever in a trace without noise. The bias stays under 1 % of F0 in neurons that rest for 30 % of the time:
     `docs/cleaning.md`.
     """
     recording = fresh(recording, "estimate_baseline")
@@ -134,7 +152,7 @@ def estimate_baseline(
     drifting, bleaching, tau = over_frame(
         lambda traces, floor: describe_level(traces, floor, rate),
         slow,
-        per_neuron=[over_frame(_floor, array)],
+        per_neuron=[over_frame(lambda traces: floor_of(traces, rate), array)],
         dtypes=(bool, bool, np.float64),
     )
     parameters = {"method": method, "trace": name, **_labelled(options)}
@@ -149,30 +167,32 @@ def estimate_baseline(
     return record(recording.assign(made), "estimate_baseline", method=method, **options)
 
 
-def _sigma(traces: np.ndarray) -> np.ndarray:
+def _sigma(traces: np.ndarray, baseline: np.ndarray) -> np.ndarray:
     """Noise to divide by; a constant trace has none, and stays 0."""
-    noise = auto_noise(traces)
+    noise = auto_noise(traces - baseline)
     return np.where(noise > 0, noise, 1.0).astype(traces.dtype)
 
 
 def _over_baseline(traces: np.ndarray, baseline: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(F − F0) / max(F0, floor), and whether the floor was needed anywhere."""
+    """(F − F0) / max(F0, floor), and in how many frames the floor was needed."""
     floor = floor[:, None]
     dff = traces - baseline
     dff /= np.maximum(baseline, floor)
-    return dff, np.asarray((baseline < floor).any(axis=1))
+    return dff, np.count_nonzero(baseline < floor, axis=1).astype(np.float64)
 
 
 def _over_sigma(traces: np.ndarray, baseline: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(F − F0) / σ: no floor is needed."""
-    return (traces - baseline) / sigma[:, None], np.zeros(len(traces), bool)
+    return (traces - baseline) / sigma[:, None], np.zeros(len(traces))
 
 
 NORMALIZATIONS = {"baseline": (_over_baseline, "1"), "sigma": (_over_sigma, "sigma")}
 
 
 def compute_dff(recording: xr.Dataset, *, normalize: Literal["baseline", "sigma"] = "baseline") -> xr.Dataset:
-    """Relative fluorescence change ΔF/F = (F − F0) / max(F0, floor), with floor = max(3 σ of F, 5 % of the median F).
+    """Relative fluorescence change ΔF/F = (F − F0) / max(F0, floor), with floor = max(3 σ, 5 % of the median F).
+
+    σ is that of F in a frame, or above 10 Hz of its mean over 0.1 s: how well F0 is known does not depend on the frame rate.
 
     The floor keeps ΔF/F finite where the baseline is near zero or negative, as after a generous neuropil subtraction; such
     neurons are marked, since their amplitudes mean little. Negative ΔF/F is kept.
@@ -193,11 +213,15 @@ def compute_dff(recording: xr.Dataset, *, normalize: Literal["baseline", "sigma"
     function, units = choose(NORMALIZATIONS, normalize, "normalisation")
     name = latest_trace(recording, ("fluorescence", "fluorescence_corrected"))
     array, baseline = var(name).check(recording), var("baseline").check(recording)
-    scale = over_frame(_floor if normalize == "baseline" else _sigma, array, dtypes=(array.dtype,))
-    dff, floored = along_frame(function, recording, array, baseline, per_neuron=[scale], flagged=True)
+    rate = sampling_rate(recording)
+    if normalize == "baseline":
+        scale = over_frame(lambda traces: floor_of(traces, rate), array, dtypes=(array.dtype,))
+    else:
+        scale = over_frame(_sigma, array, baseline, dtypes=(array.dtype,))
+    dff, below = along_frame(function, recording, array, baseline, per_neuron=[scale], counted=True)
     made = {
         "dff": var("dff").wrap(dff, units=units, trace=name, normalize=normalize),
-        "f0_floored": var("f0_floored").wrap(floored),
+        "f0_floored": var("f0_floored").wrap(below > 0),
     }
     return record(recording.assign(made), "compute_dff", normalize=normalize)
 

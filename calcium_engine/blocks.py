@@ -85,19 +85,19 @@ def _by_epoch(function: Rows, bounds: np.ndarray, n_traces: int) -> Rows:
             return function(*traces, *rest)
         parts = [function(*(np.ascontiguousarray(t[:, start:stop]) for t in traces), *rest) for start, stop in pairwise(bounds)]
         if isinstance(parts[0], tuple):
-            return np.concatenate([part[0] for part in parts], axis=-1), np.any([part[1] for part in parts], axis=0)
+            return np.concatenate([part[0] for part in parts], axis=-1), np.sum([part[1] for part in parts], axis=0)
         return np.concatenate(parts, axis=-1)
 
     return run
 
 
 def along_frame(
-    function: Rows, recording: xr.Dataset, *traces: xr.DataArray, per_neuron: Sequence[xr.DataArray] = (), flagged: bool = False
+    function: Rows, recording: xr.Dataset, *traces: xr.DataArray, per_neuron: Sequence[xr.DataArray] = (), counted: bool = False
 ) -> Any:
     """Map traces (neuron × frame) to a trace, epoch by epoch.
 
     `function(*traces, *per_neuron)` takes C-contiguous blocks of neuron × frame arrays and neuron-long vectors, and returns a
-    neuron × frame array; with `flagged`, also a neuron-long bool vector, which is true where it was true in any epoch.
+    neuron × frame array; with `counted`, also a neuron-long vector of numbers (float64), which are added over the epochs.
     """
     for trace in traces:
         _whole_traces(trace)
@@ -106,9 +106,9 @@ def along_frame(
         *traces,
         *per_neuron,
         input_core_dims=[["frame"]] * len(traces) + [[]] * len(per_neuron),
-        output_core_dims=[["frame"], []] if flagged else [["frame"]],
+        output_core_dims=[["frame"], []] if counted else [["frame"]],
         dask="parallelized",
-        output_dtypes=[traces[0].dtype, bool] if flagged else [traces[0].dtype],
+        output_dtypes=[traces[0].dtype, np.float64] if counted else [traces[0].dtype],
         dask_gufunc_kwargs={"output_sizes": {"frame": recording.sizes["frame"]}},
     )
 

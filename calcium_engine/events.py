@@ -25,6 +25,7 @@ from calcium_engine.schema import (
     record,
     sampling_rate,
     var,
+    warn,
 )
 
 BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
@@ -213,6 +214,11 @@ def detect_events(
     array, noise = var(searched).check(recording), var("noise").check(recording)
     measured = recording["denoised"].transpose("neuron", "frame") if "denoised" in recording else array
     least_dff = min_dff if min_dff is not None else SD_RULE_LEAST_DFF if detector == "sd" else 0.0
+    if detector == "sd" and min_dff in (None, SD_RULE_LEAST_DFF) and array.attrs.get("units", "1") == "sigma":
+        warn(
+            f"the traces are in units of σ, and so is the second threshold of the sd rule: {least_dff:g} σ holds nothing back; "
+            "give min_dff in σ (0 to have no second threshold)"
+        )
     rate = sampling_rate(recording)
     search = Search(rate, epoch_bounds(recording), get_indicator(indicator), threshold, least_dff, false_positives_per_minute)
 

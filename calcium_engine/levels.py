@@ -11,6 +11,7 @@ import numpy as np
 from calcium_engine.arguments import choose
 from calcium_engine.kernels import (
     fill_gaps,
+    hand_over,
     masked_baseline,
     pool,
     rolling_quantile,
@@ -18,16 +19,17 @@ from calcium_engine.kernels import (
     spread_below_mode,
     window_mode,
 )
-from calcium_engine.noise import auto_noise, difference_noise
+from calcium_engine.noise import auto_noise, correlation_at_rest, difference_noise
 from calcium_engine.schema import CalciumError, warn
 
 STANDS_OUT = 2.5  # σ over the level at which the mean of a second is taken for a transient
 LEAST = 0.05  # of the trace's span: what transients have decayed to by then counts as level, however low the noise
 ENOUGH = 0.1  # share of a Gaussian window outside transients from which on their level is trusted
 WIDER = 3.0  # times the window: where a window has not enough outside transients, one so much wider is asked
+SWAYS = 0.05  # share of F0
 SATURATED = 0.1  # share of frames without enough from which on a neuron is marked
 
-# The level of each trace, and which rows had too little outside transients to see it.
+# The level of each trace, and in how many frames more than may be it was not seen for transients.
 Level = tuple[np.ndarray, np.ndarray]
 
 
@@ -62,14 +64,14 @@ def choose_method(methods: Mapping[str, Method], name: str, what: str, given: Ma
     if quantile is not None and not 0.0 <= quantile <= 1.0:
         raise CalciumError(f"the quantile is {quantile}, but must be from 0 to 1 (0.08 is the 8 % quantile)")
     smoothing = options.get("smoothing")
-    if smoothing is not None and not (np.isfinite(smoothing) and smoothing >= 0):
-        raise CalciumError(f"smoothing is {smoothing} s, but must be 0 or a positive number of seconds")
+    if smoothing is not None and not 0 <= smoothing <= options["window"]:
+        raise CalciumError(f"smoothing is {smoothing} s, but must be from 0 s to the window ({options['window']:g} s)")
     return method, options
 
 
 def _seen(traces: np.ndarray) -> np.ndarray:
     """For methods that do not ask how much of the trace they can see."""
-    return np.zeros(len(traces), bool)
+    return np.zeros(len(traces))
 
 
 def masked_level(traces: np.ndarray, rate: float, *, window: float) -> Level:
@@ -78,14 +80,20 @@ def masked_level(traces: np.ndarray, rate: float, *, window: float) -> Level:
     seconds = pool(traces, second)
     start = rolling_quantile(seconds, max(1, round(window * rate / second)), 0.2)
     span = row_quantile(seconds, 0.995) - row_quantile(seconds, 0.2)
-    height = np.nan_to_num(np.fmax(STANDS_OUT * difference_noise(traces) / np.sqrt(second), LEAST * span))
+    # the noise of a second's mean: by differences, and, where that is more, as it is: what was smoothed before differs by nothing
+    mode, spread = spread_below_mode(seconds - start)
+    noise = np.fmax(difference_noise(traces) / np.sqrt(second), spread)
+    height = np.nan_to_num(np.fmax(STANDS_OUT * noise, LEAST * span))
     level, coverage = _outside(traces, start, height, rate, window)
-    lost = (coverage < ENOUGH) & ~np.isnan(traces)
-    rows = np.flatnonzero((coverage < ENOUGH).any(axis=1))
+    unseen = coverage < ENOUGH
+    rows = np.flatnonzero(unseen.any(axis=1))
     if len(rows):
-        level[rows] = _blend(level[rows], _wider_level(traces[rows], seconds[rows], height[rows], rate, window), coverage[rows])
-    valid = traces.shape[1] - np.count_nonzero(np.isnan(traces), axis=1)
-    return level, np.count_nonzero(lost, axis=1) > SATURATED * valid
+        wider = _wider_level(traces[rows], seconds[rows], height[rows], rate, window)
+        level[rows] = hand_over(level[rows], wider, coverage[rows], ENOUGH)
+    # what sways by much of F0 from second to second, where noise would not, is no rest: it was never seen
+    unseen |= ((spread > SWAYS * np.abs(row_quantile(level, 0.5))) & correlation_at_rest(seconds - start, mode)[1])[:, None]
+    valid = ~np.isnan(traces)
+    return level, np.count_nonzero(unseen & valid, axis=1) - SATURATED * np.count_nonzero(valid, axis=1)
 
 
 def _outside(traces: np.ndarray, start: np.ndarray, height: np.ndarray, rate: float, window: float) -> Level:
@@ -115,21 +123,15 @@ def _wider_level(traces: np.ndarray, seconds: np.ndarray, height: np.ndarray, ra
     level, coverage = _outside(traces, start, height, rate, window)
     rows = np.flatnonzero((coverage < ENOUGH).any(axis=1))
     if len(rows):
-        level[rows] = _blend(level[rows], rolling_quantile(traces[rows], frames, 0.1), coverage[rows])
+        level[rows] = hand_over(level[rows], rolling_quantile(traces[rows], frames, 0.1), coverage[rows], ENOUGH)
     return level
-
-
-def _blend(level: np.ndarray, other: np.ndarray, coverage: np.ndarray) -> np.ndarray:
-    """Hand over from one level to the other as coverage falls from enough to half of that, so that there are no steps."""
-    trust = np.clip(2.0 * coverage / ENOUGH - 1.0, 0.0, 1.0)
-    return np.where(np.isnan(other), level, np.where(np.isnan(level), other, trust * level + (1.0 - trust) * other))
 
 
 def quantile_level(traces: np.ndarray, rate: float, *, window: float, quantile: float, bias_correction: bool = False) -> Level:
     """Find the rolling quantile; corrected, the mean of the noise whose quantile it is."""
     level = rolling_quantile(traces, max(1, round(window * rate)), quantile)
     if bias_correction:
-        level -= _depth(traces, quantile)[:, None]
+        level -= _depth(traces - level, quantile)[:, None]
     return level, _seen(traces)
 
 

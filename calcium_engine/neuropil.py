@@ -65,7 +65,8 @@ def subtract_neuropil(recording: xr.Dataset, *, ratio: float | Literal["fit"] = 
         recording: with `fluorescence` and `neuropil` (neuron × frame, a.u.).
         ratio: share of the neuropil signal in the neuron's, from 0 to 2; 0.7 is the field's habit since Chen et al. 2013. "fit":
             for each neuron the slope of its fluorescence on its neuropil outside its own transients, from 0 to 1. A fit needs
-            neuropil that varies by more than its noise; where it does not, the slope comes out too small.
+            neuropil that varies by more than its noise; where it does not, the slope comes out too small, as it may for a
+            neuron whose own transients fill most of the recording: look at `neuropil_ratio` before trusting it.
 
     Returns:
         The recording with `fluorescence_corrected` and `neuropil_ratio` (neuron).
@@ -75,7 +76,8 @@ def subtract_neuropil(recording: xr.Dataset, *, ratio: float | Literal["fit"] = 
         CalciumError: the ratio is neither "fit" nor within 0 to 2.
     """
     recording = fresh(recording, "subtract_neuropil")
-    if ratio != "fit" and not (isinstance(ratio, (int, float)) and 0.0 <= ratio <= 2.0):
+    number = isinstance(ratio, (int, float, np.number)) and not isinstance(ratio, bool)
+    if ratio != "fit" and not (number and 0.0 <= float(ratio) <= 2.0):
         raise CalciumError(f'the neuropil ratio is {ratio!r}, but must be from 0 to 2, or "fit"; 0.7 is usual')
     fluorescence, neuropil = var("fluorescence").check(recording), var("neuropil").check(recording)
     bounds, width = epoch_bounds(recording), frames_of(POOL, recording)

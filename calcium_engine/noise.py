@@ -21,6 +21,7 @@ from calcium_engine.kernels import (
 from calcium_engine.schema import DFF_TRACES, dff_trace, fresh, record, sampling_rate, var, warn
 
 REST = 0.5  # RMS distances from below the mode: three samples whose mean is not higher than that over it are at rest
+SAME = 0.1  # of the differences anywhere: transients swell those by less than ten times
 CORRELATED = 0.3  # correlation of neighbouring frames' noise from which on a trace was low-pass filtered
 ENOUGH = 50  # pairs of frames, to be sure of that
 MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of unit normal noise
@@ -41,12 +42,15 @@ def auto_noise(traces: np.ndarray) -> np.ndarray:
 
     The second difference of three samples is uncorrelated with their mean, so that choosing low means does not bias it.
     """
-    mode, spread = spread_below_mode(traces)
+    return _noise_at_rest(traces, *spread_below_mode(traces))
+
+
+def _noise_at_rest(traces: np.ndarray, mode: np.ndarray, spread: np.ndarray) -> np.ndarray:
     at_rest = difference_quantile(traces, 2, 0.5, below=mode + REST * spread)
-    unseen = np.isnan(at_rest)  # never three samples in a row
-    if unseen.any():
-        at_rest[unseen] = difference_quantile(traces[unseen], 2, 0.5)
-    return np.asarray(at_rest / (MEDIAN_OF_NORMAL * np.sqrt(6.0)))
+    anywhere = difference_quantile(traces, 2, 0.5)
+    # no three samples in a row, or always the same three, as in a trace cut off at 0 or of a few photons
+    chosen = np.where(at_rest > SAME * anywhere, at_rest, anywhere)
+    return np.asarray(chosen / (MEDIAN_OF_NORMAL * np.sqrt(6.0)))
 
 
 def deviation_noise(traces: np.ndarray) -> np.ndarray:
@@ -63,7 +67,7 @@ def spectral_noise(traces: np.ndarray, rate: float) -> np.ndarray:
     if n < 3:
         return np.full(len(traces), np.nan)
     frequency, power = welch(fill_gaps(traces).astype(np.float64), rate, nperseg=min(256, n), axis=1)
-    return np.asarray(np.sqrt(power[:, frequency >= rate / 4].mean(axis=1) * rate / 2))
+    return np.asarray(np.sqrt(np.ascontiguousarray(power[:, frequency >= rate / 4]).mean(axis=1) * rate / 2))
 
 
 NOISES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -84,21 +88,28 @@ def _truncated_correlation(correlation: np.ndarray) -> np.ndarray:
     return np.asarray((correlation + rest - mean**2) / (1 + correlation * rest - mean**2))
 
 
-def noise_correlation(traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation of the noise from one frame to the next, and whether it is over the limit beyond doubt, as a filter's would be.
+def correlation_at_rest(traces: np.ndarray, mode: np.ndarray, lag: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of the noise with that some frames before, and whether it is over the limit beyond doubt.
 
     Only pairs of frames that both lie below the mode are looked at: transients are above. Independent noise has no correlation
-    there, wherever the mode is taken to be; correlated noise has a part of its own. What fluctuates slowly beside white noise has
-    nearly the same correlation two frames apart; what a filter smoothed has at most the square of it there.
+    there, wherever the mode is taken to be; correlated noise has a part of its own.
     """
-    mode = spread_below_mode(traces)[0]
-    next_one, count = correlation_below(traces, mode)
+    below, count = correlation_below(traces, mode, lag)
     grid = np.linspace(-0.99, 0.99, 199)
     known = _truncated_correlation(grid)
     with np.errstate(divide="ignore", invalid="ignore"):
-        least = next_one - 3.0 * (1.0 - next_one**2) / np.sqrt(count)
-    correlation, second = (np.interp(below, known, grid) for below in (next_one, correlation_below(traces, mode, 2)[0]))
-    return correlation, (count >= ENOUGH) & (least > np.interp(CORRELATED, grid, known)) & (second < correlation**2)
+        least = below - 3.0 * (1.0 - below**2) / np.sqrt(count)
+    return np.interp(below, known, grid), (count >= ENOUGH) & (least > np.interp(CORRELATED, grid, known))
+
+
+def noise_correlation(traces: np.ndarray, mode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of the noise from one frame to the next, and whether it is over the limit beyond doubt, as a filter's would be.
+
+    What fluctuates slowly beside white noise has nearly the same correlation two frames apart; what a filter smoothed has at most
+    the square of it there.
+    """
+    correlation, over = correlation_at_rest(traces, mode)
+    return correlation, over & (correlation_at_rest(traces, mode, 2)[0] < correlation**2)
 
 
 def estimate_noise(
@@ -142,12 +153,13 @@ def estimate_noise(
     units = array.attrs.get("units", "1")
 
     def all_of(traces: np.ndarray, busy: np.ndarray) -> tuple[np.ndarray, ...]:
-        noise = estimate(traces, rate)
+        mode, spread = spread_below_mode(traces)
+        noise = _noise_at_rest(traces, mode, spread) if method == "auto" else estimate(traces, rate)
         level = 100.0 * difference_quantile(traces, 1, 0.5) / np.sqrt(rate)
-        correlation, correlated = noise_correlation(traces)
+        correlation, correlated = noise_correlation(traces, mode)
         correlated &= ~busy  # what never comes to rest shows its transients there, not its noise
-        if method == "auto" and correlated.any():
-            noise = np.where(correlated, below_mode_noise(traces), noise)
+        if method == "auto":
+            noise = np.where(correlated, spread, noise)
         return noise, level if units == "1" else np.full_like(level, np.nan), correlation, correlated
 
     busy = recording.get("saturated_activity", xr.zeros_like(array.isel(frame=0, drop=True), dtype=bool))

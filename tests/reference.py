@@ -181,7 +181,7 @@ def stationary_shrink(traces, noise, wavelet, levels, *, shrink="bayes"):
             step = 2**level
             own = seen_at(low * (step - 1) + high * step, step)
             if shrink == "bayes":
-                of_class = [1.5 * _bayes(detail[own][near == here], sigma) / np.sqrt(step) for here in (False, True)]
+                of_class = [1.8 * _bayes(detail[own][near == here], sigma) / np.sqrt(step) for here in (False, True)]
                 here = near[_mirrored(np.arange(length) - own[0], n)]
                 threshold = np.where(here, of_class[1], of_class[0])
                 large = np.abs(detail) > threshold

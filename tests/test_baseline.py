@@ -227,7 +227,7 @@ def test_arguments_of_other_methods_are_warned_of_and_change_nothing(recording):
 
 
 def test_smoothing_must_be_a_duration(recording):
-    with pytest.raises(CalciumError, match=r"smoothing is -1.0 s"):
+    with pytest.raises(CalciumError, match=r"smoothing is -1.0 s.*to the window"):
         estimate_baseline(recording, method="maximin", smoothing=-1.0)
 
 
@@ -239,3 +239,48 @@ def test_the_history_repeats_the_calls(recording):
         if name in steps:
             again = steps[name](again, **arguments)
     xr.testing.assert_identical(again, first)
+
+
+# inputs that are not as they seem
+
+
+@pytest.mark.parametrize(("smoothed", "noise"), [(1.0, 2.0), (1.0, 6.0), (2.0, 4.0)])
+def test_a_trace_that_was_smoothed_keeps_its_baseline_and_its_rest(smoothed, noise):
+    made = simulate_recording(
+        n_neurons=12,
+        n_frames=6000,
+        sampling_rate=30.0,
+        event_rate=0.5,
+        n_ensembles=0,
+        noise_level=noise,
+        low_pass=smoothed,
+        seed=3,
+    )
+    result = estimate_baseline(made)
+    assert abs(float((result["baseline"] / made["true_baseline"]).mean()) - 1.0) < 0.02
+    assert result["saturated_activity"].mean() < 0.1
+    with pytest.warns(UserWarning, match="low_passed_input"):
+        assert estimate_noise(compute_dff(result))["low_passed_input"].mean() > 0.7
+
+
+def test_one_short_busy_epoch_does_not_mark_a_neuron():
+    array = np.random.default_rng(0).normal(100, 2, (3, 6000))
+    array[:, 5940:] += 100 * np.exp(-np.arange(60) / 30.0)
+    time = np.arange(6000) / RATE + 50.0 * (np.arange(6000) >= 5940)
+    made = make_recording(array, time=time)
+    with pytest.warns(UserWarning, match=r"1 of 2 epochs are shorter than the window of 60 s"):
+        assert not estimate_baseline(made)["saturated_activity"].any()
+
+
+@pytest.mark.parametrize("rate", [10.0, 60.0, 100.0])
+def test_the_floor_does_not_rise_with_the_frame_rate(rate):
+    made = simulate_recording(
+        n_neurons=4, n_frames=6000, sampling_rate=rate, noise_level=6.0, event_rate=1.0, n_ensembles=0, drift=0.0, bleaching=0.0
+    )
+    assert not compute_dff(estimate_baseline(made))["f0_floored"].any()
+
+
+def test_sigma_is_that_of_the_noise_whatever_bleaches():
+    array = 100 * np.exp(-np.arange(6000) / 4000) + np.random.default_rng(0).normal(0, 3, (4, 6000))
+    result = compute_dff(_found(array), normalize="sigma")
+    assert float(result["dff"].std()) == pytest.approx(1.0, rel=0.03)

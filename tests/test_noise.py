@@ -88,3 +88,10 @@ def test_noise_in_units_of_sigma_has_no_level():
     result = estimate_noise(made)
     assert result["noise"].attrs["units"] == "sigma"
     assert np.isnan(result["noise_level"]).all()
+
+
+@pytest.mark.parametrize("counts", [0.7, 3.0])
+def test_traces_of_a_few_photons_have_noise(counts):
+    array = np.random.default_rng(0).poisson(counts, (6, 6000)).astype(float)
+    assert (_estimated(array)["noise"] > 0.35 * np.sqrt(counts)).all()
+    assert (_estimated(np.maximum(_noise(1.0, (6, 6000)), 0.0))["noise"] > 0.25).all()

@@ -378,3 +378,12 @@ def test_what_a_user_adds_stays_and_lost_attributes_do_no_harm(finished):
     assert "denoised" not in again
     with pytest.raises(CalciumError, match="more than once"):
         compute_features(result.isel(neuron=[0, 0, 1]))
+
+
+def test_the_second_threshold_of_the_sd_rule_is_missed_in_units_of_sigma(recording):
+    made = denoise(estimate_noise(compute_dff(estimate_baseline(recording), normalize="sigma")))
+    with pytest.warns(UserWarning, match="give min_dff in σ"):
+        detect_events(made, detector="sd")
+    found = detect_events(made, detector="sd", min_dff=3.0)
+    assert (found["event_peak_dff"] > 3.0).all()
+    assert found["event_amplitude"].attrs["units"] == "sigma"

@@ -1,6 +1,6 @@
 """Compiled loops on plain arrays, neuron × frame; useful by themselves."""
 
-from calcium_engine.kernels.baseline import masked_baseline, pool
+from calcium_engine.kernels.baseline import hand_over, masked_baseline, pool
 from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
 from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
 from calcium_engine.kernels.events import find_peaks, measure_events
@@ -18,6 +18,7 @@ __all__ = [
     "difference_quantile",
     "fill_gaps",
     "find_peaks",
+    "hand_over",
     "has_gaps",
     "jaccard_similarity",
     "masked_baseline",

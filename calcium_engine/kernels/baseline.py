@@ -77,35 +77,49 @@ def _box(trace, width, sums, counts, out):
 
 
 @inline
-def _gaussian_mean(values, masked, weights, width, sums, counts, level, share):
-    """Gaussian-weighted mean of the values that are not masked, and their share of the weight, at each pool of frames."""
-    n = values.shape[0]
-    n_pools = level.shape[0]
+def _weighted(values, weights, out):
+    """Sum the values round each entry by symmetric weights; entries inside, since that loop runs many at a time."""
     reach = weights.shape[0] // 2
-    for b in range(n_pools):
+    out[:] = 0.0
+    for d in range(reach + 1):
+        weight = weights[reach + d] if d > 0 else 0.5 * weights[reach]
+        left, right = values[reach - d :], values[reach + d :]
+        for b in range(out.shape[0]):
+            out[b] += weight * (left[b] + right[b])
+
+
+@inline
+def _sum_outside(values, masked, width, weights, sums, out):
+    """Gaussian-weighted sum of the values that are not masked, at each pool of `width` frames."""
+    reach = weights.shape[0] // 2
+    for b in range(out.shape[0]):
         total = 0.0
-        count = 0
-        for t in range(b * width, min((b + 1) * width, n)):
+        for t in range(b * width, min((b + 1) * width, values.shape[0])):
             if not masked[t]:
                 total += values[t]
-                count += 1
         sums[reach + b] = total
-        counts[reach + b] = count
     _mirror(sums, reach)
-    _mirror(counts, reach)
-    for b in range(n_pools):
-        level[b] = weights[reach] * sums[reach + b]
-        share[b] = weights[reach] * counts[reach + b]
-    for d in range(1, reach + 1):  # pools inside: that loop has no order to keep, and so runs many at a time
-        weight = weights[reach + d]
-        left, right = reach - d, reach + d
-        for b in range(n_pools):
-            level[b] += weight * (sums[left + b] + sums[right + b])
-            share[b] += weight * (counts[left + b] + counts[right + b])
-    full = weights.sum() * width
-    for b in range(n_pools):
-        level[b] = level[b] / share[b] if share[b] > 0.01 * full else np.nan
-        share[b] /= full
+    _weighted(sums, weights, out)
+
+
+@inline
+def _count_outside(masked, width, weights, sums, out):
+    """Gaussian-weighted number of the frames that are not masked, at each pool of `width` frames."""
+    reach = weights.shape[0] // 2
+    for b in range(out.shape[0]):
+        count = 0
+        for t in range(b * width, min((b + 1) * width, masked.shape[0])):
+            count += not masked[t]
+        sums[reach + b] = count
+    _mirror(sums, reach)
+    _weighted(sums, weights, out)
+
+
+@inline
+def _divide(level, weight, full):
+    """Turn weighted sums into means; NaN where next to none of the weight is left."""
+    for b in range(level.shape[0]):
+        level[b] = level[b] / weight[b] if weight[b] > 0.01 * full else np.nan
 
 
 @kernel
@@ -113,15 +127,15 @@ def _masked_baseline(traces, start, start_width, height, box, before, after, sig
     for i in prange(traces.shape[0]):
         n = traces.shape[1]
         trace = traces[i]
-        # samples are pooled by σ/8 ahead of the Gaussian: that widens it by one part in 1500, and costs 64 times less
-        width = max(1, int(sigma / 8.0))
-        reach = int(4.0 * sigma / width) + 1
+        # samples are pooled by σ/6 ahead of the Gaussian: that widens it by one part in 900, and costs 36 times less
+        width = max(1, int(sigma / 6.0))
+        reach = int(3.0 * sigma / width) + 1
         n_pools = (n + width - 1) // width
         weights = np.empty(2 * reach + 1)
         for d in range(2 * reach + 1):
             weights[d] = np.exp(-0.5 * ((d - reach) * width / sigma) ** 2)
-        sums, counts = np.empty(n_pools + 2 * reach), np.empty(n_pools + 2 * reach)
-        pools, share = np.empty(n_pools), np.empty(n_pools)
+        full = weights.sum() * width
+        sums, pools, weight = np.empty(n_pools + 2 * reach), np.empty(n_pools), np.empty(n_pools)
         masked = np.empty(n, np.bool_)
         smooth, level = np.empty(n), np.empty(n)
         _box(trace, box, np.empty(n + 1), np.empty(n + 1, np.int32), smooth)
@@ -136,17 +150,22 @@ def _masked_baseline(traces, start, start_width, height, box, before, after, sig
                     for k in range(max(until, t - before), min(t + after + 1, n)):
                         masked[k] = True
                     until = max(until, t + after + 1)
-            _gaussian_mean(trace, masked, weights, width, sums, counts, pools, share)
+            _count_outside(masked, width, weights, sums, weight)
+            _sum_outside(trace, masked, width, weights, sums, pools)
+            _divide(pools, weight, full)
             _spread(pools, width, level)  # where next to nothing is left, the round before has the word
-        _spread(share, width, coverage[i])
         for t in range(n):
             smooth[t] = trace[t] - level[t]
         # the Gaussian flattens what it follows; the same mean of what it left puts most of that back
-        _gaussian_mean(smooth, masked, weights, width, sums, counts, pools, share)
+        _sum_outside(smooth, masked, width, weights, sums, pools)
+        _divide(pools, weight, full)
         smooth[:] = 0.0
         _spread(pools, width, smooth)
         for t in range(n):
             out[i, t] = level[t] + smooth[t]
+        for b in range(n_pools):
+            weight[b] /= full
+        _spread(weight, width, coverage[i])
 
 
 def masked_baseline(
@@ -184,3 +203,25 @@ def masked_baseline(
     coverage = np.empty_like(traces)
     _masked_baseline(traces, start, start_width, height, box, before, after, float(sigma), out, coverage)
     return out, coverage
+
+
+@kernel
+def _hand_over(level, other, coverage, enough):
+    for i in prange(level.shape[0]):
+        for t in range(level.shape[1]):
+            trust = min(max(2.0 * coverage[i, t] / enough - 1.0, 0.0), 1.0)
+            if np.isnan(level[i, t]):
+                level[i, t] = other[i, t]
+            elif trust < 1.0 and not np.isnan(other[i, t]):
+                level[i, t] = trust * level[i, t] + (1.0 - trust) * other[i, t]
+
+
+def hand_over(level: np.ndarray, other: np.ndarray, coverage: np.ndarray, enough: float) -> np.ndarray:
+    """Let one level turn into another as the first one's coverage falls from enough to half of that, without a step.
+
+    >>> hand_over(np.zeros((1, 4)), np.ones((1, 4)), np.array([[0.3, 0.2, 0.15, 0.1]]), 0.2)
+    array([[0. , 0. , 0.5, 1. ]])
+    """
+    out = level.copy()
+    _hand_over(out, other, coverage, float(enough))
+    return out

@@ -10,7 +10,7 @@ from calcium_engine.kernels._jit import inline, kernel
 SHRINKS = {"bayes": 0, "visu": 1, "sure": 2}
 GRID = 128  # thresholds that "sure" tries
 NEAR = 2.0  # σ; a smooth coefficient above it marks activity. At 2.5, 0.1 dB more noise goes, and a third of the peaks at ν = 6
-EASE = 1.5  # over BayesShrink's threshold at the finest level: the garrote shrinks less than the soft rule that it is made for
+EASE = 1.8  # over BayesShrink's threshold at the finest level: the garrote shrinks less than the soft rule that it is made for
 
 
 @inline

@@ -41,6 +41,8 @@ def about_retention(recording: xr.Dataset) -> list[str]:
     if denoised is not None and denoised < KEPT_DENOISED * before and has(recording, "denoised"):
         gentler = ", or denoise with shrink='bayes'" if recording["denoised"].attrs.get("shrink") == "visu" else ""
         said.append(f"Denoising takes what it cannot tell from noise: measure amplitudes in the trace before it{gentler}.")
+    if has(recording, "f0_floored") and recording["f0_floored"].all():
+        said.append("F0 is too small to divide by in every neuron: these are shares of the floor that stands for it.")
     return said + _about_slow(recording)
 
 
