@@ -22,7 +22,7 @@ from calcium_engine.levels import (
     slow_level,
 )
 from calcium_engine.noise import auto_noise, difference_noise
-from calcium_engine.quality import describe_level
+from calcium_engine.quality import describe_level, describe_trace
 from calcium_engine.schema import Attr, epoch_bounds, fresh, latest_trace, record, sampling_rate, var, warn
 
 BASELINES = {
@@ -146,12 +146,11 @@ def estimate_baseline(
     array = var(name).check(recording)
     rate = sampling_rate(recording)
     level, lost = _level(recording, array, chosen, options)
-    # a constant level cannot tell of drift: the masked one is asked instead, over as long a window as there is
-    usual = min(60.0, recording.sizes["frame"] / rate)
-    slow = level if chosen.local else _level(recording, array, BASELINES["masked"], {"window": usual})[0]
+    # a constant level cannot tell of drift: the lower envelope is asked instead
+    describe = describe_level if chosen.local else describe_trace
     drifting, bleaching, tau = over_frame(
-        lambda traces, floor: describe_level(traces, floor, rate),
-        slow,
+        lambda traces, floor: describe(traces, floor, rate),
+        level if chosen.local else array,
         per_neuron=[over_frame(lambda traces: floor_of(traces, rate), array)],
         dtypes=(bool, bool, np.float64),
     )

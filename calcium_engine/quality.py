@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calcium_engine.kernels import fill_gaps, pool
+from calcium_engine.kernels import fill_gaps, pool, rolling_quantile
 
 BLEACHED = 0.05  # share of F0 that must be lost by the end, by the fitted exponential
 EXPLAINED = 0.25  # share of the variance of log F0 that the exponential must explain
@@ -38,3 +38,9 @@ def describe_level(level: np.ndarray, floor: np.ndarray, rate: float) -> tuple[n
     rest = np.where(bleaching[:, None], about - line, about)
     low, high = np.quantile(rest, [0.05, 0.95], axis=1)
     return sound & (np.expm1(high - low) > DRIFTING), bleaching, tau
+
+
+def describe_trace(traces: np.ndarray, floor: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tell the same from the traces themselves: of the lower quintile of their means over 1 s, in windows of 60 s."""
+    second = max(1, round(rate))
+    return describe_level(rolling_quantile(pool(traces, second), max(1, round(60.0 * rate / second)), 0.2), floor, rate / second)
