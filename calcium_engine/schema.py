@@ -378,7 +378,7 @@ def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
 
 
 def record(recording: xr.Dataset, step: str, **arguments: Attr | None) -> xr.Dataset:
-    """Finish a step: note the call in the history, with the arguments that would repeat it."""
+    """Finish a step: note the call in the history; a step of the cleaning with just the arguments that would repeat it."""
     line = f"{step}({', '.join(f'{key}={plain(value)!r}' for key, value in arguments.items() if value is not None)})"
     history = str(recording.attrs.get("history", ""))
     return recording.assign_attrs(history=f"{history}\n{line}" if history else line)
