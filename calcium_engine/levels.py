@@ -81,7 +81,8 @@ def masked_level(traces: np.ndarray, rate: float, *, window: float) -> Level:
     start = rolling_quantile(seconds, max(1, round(window * rate / second)), 0.2)
     span = row_quantile(seconds, 0.995) - row_quantile(seconds, 0.2)
     # the noise of a second's mean: by differences, and, where that is more, as it is: what was smoothed before differs by nothing
-    mode, spread = spread_below_mode(seconds - start)
+    rest = seconds - start
+    mode, spread = spread_below_mode(rest)
     noise = np.fmax(difference_noise(traces) / np.sqrt(second), spread)
     height = np.nan_to_num(np.fmax(STANDS_OUT * noise, LEAST * span))
     level, coverage = _outside(traces, start, height, rate, window)
@@ -91,7 +92,7 @@ def masked_level(traces: np.ndarray, rate: float, *, window: float) -> Level:
         wider = _wider_level(traces[rows], seconds[rows], height[rows], rate, window)
         level[rows] = hand_over(level[rows], wider, coverage[rows], ENOUGH)
     # what sways by much of F0 from second to second, where noise would not, is no rest: it was never seen
-    unseen |= ((spread > SWAYS * np.abs(row_quantile(level, 0.5))) & correlation_at_rest(seconds - start, mode)[1])[:, None]
+    unseen |= ((spread > SWAYS * np.abs(row_quantile(level, 0.5))) & correlation_at_rest(rest, mode)[1])[:, None]
     valid = ~np.isnan(traces)
     return level, np.count_nonzero(unseen & valid, axis=1) - SATURATED * np.count_nonzero(valid, axis=1)
 
@@ -169,7 +170,7 @@ def mode_level(traces: np.ndarray, rate: float, *, window: float) -> Level:
     step = max(1, frames // 4)
     knots = fill_gaps(window_mode(traces, frames, step))
     n = traces.shape[1]
-    at = np.append(np.arange(0, n - 1, step), n - 1) if n > 1 else np.zeros(1)
+    at = np.append(np.arange(0, n - 1, step), n - 1)
     level = np.empty_like(traces)
     for row, values in zip(level, knots, strict=True):
         row[:] = np.interp(np.arange(n), at, values)

@@ -27,9 +27,9 @@ ENOUGH = 50  # pairs of frames, to be sure of that
 MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of unit normal noise
 
 
-def difference_noise(traces: np.ndarray) -> np.ndarray:
-    """σ of white noise by the median of absolute second differences, blind to anything smooth."""
-    return np.asarray(difference_quantile(traces, 2, 0.5) / (MEDIAN_OF_NORMAL * np.sqrt(6.0)))
+def difference_noise(traces: np.ndarray, below: np.ndarray | None = None) -> np.ndarray:
+    """σ of white noise by the median of absolute second differences (with a mean `below` a level), blind to anything smooth."""
+    return np.asarray(difference_quantile(traces, 2, 0.5, below) / (MEDIAN_OF_NORMAL * np.sqrt(6.0)))
 
 
 def below_mode_noise(traces: np.ndarray) -> np.ndarray:
@@ -46,11 +46,9 @@ def auto_noise(traces: np.ndarray) -> np.ndarray:
 
 
 def _noise_at_rest(traces: np.ndarray, mode: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    at_rest = difference_quantile(traces, 2, 0.5, below=mode + REST * spread)
-    anywhere = difference_quantile(traces, 2, 0.5)
+    at_rest, anywhere = difference_noise(traces, mode + REST * spread), difference_noise(traces)
     # no three samples in a row, or always the same three, as in a trace cut off at 0 or of a few photons
-    chosen = np.where(at_rest > SAME * anywhere, at_rest, anywhere)
-    return np.asarray(chosen / (MEDIAN_OF_NORMAL * np.sqrt(6.0)))
+    return np.where(at_rest > SAME * anywhere, at_rest, anywhere)
 
 
 def deviation_noise(traces: np.ndarray) -> np.ndarray:

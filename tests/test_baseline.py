@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import RATE
+from recordings import RATE, transients
 from strategies import chunkings
 
 from calcium_engine.baseline import BACKGROUNDS, BASELINES, compute_dff, estimate_baseline, subtract_background
@@ -18,11 +18,6 @@ from calcium_engine.simulate import simulate_recording
 
 def _slow(n, period_s):
     return np.sin(2 * np.pi * np.arange(n) / RATE / period_s)
-
-
-def _transients(n, times):
-    lag = np.arange(n) - np.array(times)[:, None]
-    return np.where(lag >= 0, np.exp(-np.maximum(lag, 0) / 6.0), 0.0).sum(axis=0)
 
 
 def _found(array, rate=RATE, **how):
@@ -142,7 +137,7 @@ def test_the_other_rules_find_the_level_of_quiet_cells(method):
 )
 def test_background_goes_and_transients_stay(method, window, amplitude, period):
     n = 6000
-    transient = _transients(n, range(200, n, 300))
+    transient = transients(n, range(200, n, 300))
     slow = amplitude * _slow(n, period)
     dff = (slow + transient + np.random.default_rng(2).normal(0, 0.03, n))[None]
     made = make_recording(dff, sampling_rate=RATE, variable="dff")
@@ -193,7 +188,7 @@ def test_edges_are_marked_at_every_end_of_an_epoch():
 def test_cells_that_hardly_rest_are_marked():
     n = 6000
     rng = np.random.default_rng(5)
-    array = 100 * np.array([1 + _transients(n, np.sort(rng.integers(0, n, count))) for count in (60, 3000)])
+    array = 100 * np.array([1 + transients(n, np.sort(rng.integers(0, n, count))) for count in (60, 3000)])
     result = _found(array + rng.normal(0, 3, array.shape))
     assert result["saturated_activity"].values.tolist() == [False, True]
 

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
 
 from calcium_engine.kernels._jit import inline, kernel
-from calcium_engine.kernels.rolling import GAPS, bits_of, rows
+from calcium_engine.kernels.rolling import GAPS, bits_of, rows, trailing_zeros
 
 U = np.uint64  # an index of this type is used as it is; a signed one is first tested for counting from the end
 FEWEST_PAIRS = 10  # under that a correlation says nothing
-
-
-@intrinsic
-def _trailing_zeros(typing_context, word):
-    """Count the zero bits below the lowest set bit; the word must not be 0."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
-
-    return types.uint64(types.uint64), generate
 
 
 @inline
@@ -168,7 +157,7 @@ def _window_mode(traces, patterns, infinity, mask, window, knots, out):
             for word in range(bits.shape[0]):
                 rest = bits[word]
                 while rest != 0:
-                    frame = order[(U(word) << U(6)) + _trailing_zeros(rest)]
+                    frame = order[(U(word) << U(6)) + trailing_zeros(rest)]
                     rest &= rest - U(1)
                     copies = _copies(frame, first, stop, n) if first < 0 or stop > n else 1
                     for _ in range(copies):

@@ -14,7 +14,7 @@ GAPS = (1750, 701, 301, 132, 57, 23, 10, 4, 1)  # of Shell's sort (Ciura 2001)
 
 
 @intrinsic
-def _trailing_zeros(typing_context, word):
+def trailing_zeros(typing_context, word):
     """Count the zero bits below the lowest set bit; the word must not be 0."""
 
     def generate(context, builder, signature, arguments):
@@ -151,11 +151,11 @@ def _next(bits, position):
     word = position >> U(6)
     rest = bits[word] >> (position & U(63))
     if rest != 0:
-        return position + _trailing_zeros(rest)
+        return position + trailing_zeros(rest)
     word += U(1)
     while bits[word] == 0:
         word += U(1)
-    return (word << U(6)) + _trailing_zeros(bits[word])
+    return (word << U(6)) + trailing_zeros(bits[word])
 
 
 @inline

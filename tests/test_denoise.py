@@ -1,23 +1,18 @@
-"""From raw fluorescence to clean ΔF/F."""
+"""Denoising: what it takes and what it leaves."""
 
 import itertools
 
 import numpy as np
-from recordings import RATE
+from recordings import RATE, transients
 
 from calcium_engine.denoise import denoise
 from calcium_engine.io import make_recording
 from calcium_engine.noise import estimate_noise
 
 
-def _transients(n, times):
-    lag = np.arange(n) - np.array(times)[:, None]
-    return np.where(lag >= 0, np.exp(-np.maximum(lag, 0) / 6.0), 0.0).sum(axis=0)
-
-
 def test_denoising_takes_noise_and_leaves_transients():
     n = 4000
-    clean = _transients(n, range(50, n, 100))
+    clean = transients(n, range(50, n, 100))
     noisy = clean + np.random.default_rng(5).normal(0, 0.15, n)
     made = estimate_noise(make_recording(noisy[None], sampling_rate=RATE, variable="dff"))
     kept, gain = {}, {}
