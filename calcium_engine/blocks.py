@@ -47,6 +47,11 @@ def _whole_traces(array: xr.DataArray) -> None:
         )
 
 
+def _rows_at_a_time(n: int, row_bytes: int, workers: int) -> int:
+    """Return how many of n rows to handle at a time, so that they stay in the cache and every worker has some."""
+    return max(1, min(BLOCK_BYTES // max(1, row_bytes), -(-n // workers)))
+
+
 def _in_blocks(function: Rows) -> Rows:
     """Run a function of rows on a few of them at a time, on all threads.
 
@@ -56,7 +61,7 @@ def _in_blocks(function: Rows) -> Rows:
 
     def run(*arguments: np.ndarray) -> Any:
         n, workers = len(arguments[0]), threads()
-        rows = max(1, min(BLOCK_BYTES // max(1, arguments[0][:1].nbytes), -(-n // workers)))
+        rows = _rows_at_a_time(n, arguments[0][:1].nbytes, workers)
         if n <= rows:
             return function(*(np.ascontiguousarray(a) for a in arguments))
 
@@ -134,7 +139,8 @@ def over_frame(
 def gather(function: Rows, *traces: xr.DataArray, per_neuron: Sequence[xr.DataArray] = ()) -> list[Any]:
     """Compute `function(*traces, *per_neuron)` on each block of neurons; return the results in the neurons' order.
 
-    For results whose size is not known beforehand. In-memory traces are one block; chunked ones are computed together.
+    For results whose size is not known beforehand. In-memory traces are cut into a few rows at a time, on all threads; chunked
+    ones are computed together.
     """
     for trace in traces:
         _whole_traces(trace)
@@ -144,7 +150,13 @@ def gather(function: Rows, *traces: xr.DataArray, per_neuron: Sequence[xr.DataAr
         return function(*(np.ascontiguousarray(array.values) for array in block))
 
     if not any(array.chunks for array in arrays):
-        return [run(*arrays)]
+        n, workers = traces[0].sizes["neuron"], threads()
+        rows = _rows_at_a_time(n, traces[0][:1].nbytes, workers)
+        blocks = [[array.isel(neuron=slice(first, first + rows)) for array in arrays] for first in range(0, max(n, 1), rows)]
+        if workers == 1 or len(blocks) == 1:
+            return [run(*block) for block in blocks]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(lambda block: run(*block), blocks))
     from dask.base import compute
     from dask.delayed import delayed
 

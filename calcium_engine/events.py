@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +10,9 @@ import xarray as xr
 
 from calcium_engine.arguments import choose
 from calcium_engine.blocks import gather, mark_rows
-from calcium_engine.indicators import Indicator, get_indicator
-from calcium_engine.kernels import fill_gaps, find_peaks, has_gaps, measure_events, nonnegative_deconvolution, row_moments
+from calcium_engine.detectors import CRITERIA, DETECTORS, SD_RULE_LEAST_DFF, Levels, Search, levels_of
+from calcium_engine.indicators import get_indicator
+from calcium_engine.kernels import measure_events
 from calcium_engine.schema import (
     DFF_TRACES,
     EVENT_FLAGS,
@@ -28,182 +26,79 @@ from calcium_engine.schema import (
     warn,
 )
 
-BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
 ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
-LEAST_CLIMB = 2.0  # σ
-LEAST_CLIMB_SHARE = 0.05  # of the height of its peak over rest
-SD_RULE = 5.0
-SD_RULE_LEAST_DFF = 0.10
-HYSTERESIS = 0.5  # σ; a run of the noise detector lasts until the trace is back to this
+
+Found = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Search:
-    """What a detector needs to know besides the traces."""
-
-    rate: float
-    bounds: np.ndarray
-    indicator: Indicator
-    threshold: float | None
-    least_dff: float
-    false_positives_per_minute: float
-
-    @property
-    def reach(self) -> int:
-        """Frames from a spike to the peak of its transient, and at least two: a spike may fall anywhere between frames."""
-        return max(2, round(self.indicator.time_to_peak * self.rate))
-
-    @property
-    def false_positives_per_frame(self) -> float:
-        """The false-positive budget of one neuron in one frame."""
-        return self.false_positives_per_minute / 60.0 / self.rate
-
-    def bridge(self, traces: np.ndarray) -> np.ndarray:
-        """Fill short gaps, epoch by epoch."""
-        if not has_gaps(traces):
-            return traces
-        longest = round(BRIDGED_GAP * self.rate)
-        pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in pairwise(self.bounds)]
-        return np.asarray(np.concatenate([fill_gaps(piece, longest) for piece in pieces], axis=1))
-
-
-Peaks = tuple[np.ndarray, np.ndarray]
-
-
-def resting_level(traces: np.ndarray) -> np.ndarray:
-    """Level of each trace at rest: the median of the samples within 2.5 σ over the median, σ being taken from below it."""
-    ordered = np.sort(traces, axis=1)  # NaN last
-    rows = np.arange(len(traces))
-    valid = np.count_nonzero(~np.isnan(ordered), axis=1)
-
-    def sample(share: float, count: np.ndarray) -> np.ndarray:
-        return np.asarray(ordered[rows, (share * np.maximum(count - 1, 0)).astype(np.int64)])
-
-    median = sample(0.5, valid)
-    spread = median - sample(0.1587, valid)  # one σ under the median of normal noise
-    return sample(0.5, np.count_nonzero(ordered <= (median + 2.5 * spread)[:, None], axis=1))
-
-
-def _sd_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
-    """Over mean + k · SD of the trace itself, and over the least ΔF/F; stacked peaks are parted by valleys of one SD."""
-    _, mean, deviation, _ = row_moments(traces)
-    high = np.fmax(mean + (search.threshold or SD_RULE) * deviation, search.least_dff)
-    return find_peaks(search.bridge(traces), high, high - deviation, deviation, 1, search.bounds)
-
-
-def _noise_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
-    """Over rest + k σ, in runs that last until the trace is back at rest; stacked peaks are parted by valleys of k σ."""
-    from scipy.special import ndtri
-
-    k = search.threshold or float(-ndtri(search.false_positives_per_frame))
-    rest = resting_level(traces)
-    high = np.maximum(rest + k * noise, search.least_dff)
-    return find_peaks(search.bridge(traces), high, rest + HYSTERESIS * noise, k * noise, 1, search.bounds)
-
-
-def _pulses(traces: np.ndarray, search: Search) -> np.ndarray:
-    """Non-negative deconvolution, summed over the frames that a transient takes to rise, epoch by epoch."""
-    decay = float(np.exp(-1.0 / (search.indicator.tau * search.rate)))
-    out = np.empty_like(traces)
-    for start, stop in pairwise(search.bounds):
-        activity = nonnegative_deconvolution(fill_gaps(np.ascontiguousarray(traces[:, start:stop])), decay)
-        total = activity.copy()
-        for lag in range(1, min(search.reach, activity.shape[1])):
-            total[:, lag:] += activity[:, :-lag]
-        out[:, start:stop] = total
-    if has_gaps(traces):
-        out[np.isnan(search.bridge(traces))] = np.nan
-    return out
-
-
-@lru_cache(maxsize=32)
-def _pulse_threshold(rate: float, tau: float, time_to_peak: float, budget: float) -> float:
-    """Find the pulse size, in σ, that white noise exceeds at the budgeted rate: counted in simulated noise.
-
-    So much noise is drawn that 100 pulses exceed the threshold, which is then known to 1 % or so; from a fixed seed.
-    """
-    n = int(np.clip(100.0 / budget, 1e5, 2e7))
-    noise = np.random.default_rng(0).standard_normal((max(1, n // 10_000), 10_000), dtype=np.float32)
-    search = Search(rate, np.array([0, 10_000]), Indicator("", 0.0, time_to_peak, 0.0, tau), None, 0.0, budget * 60.0 * rate)
-    pulses = _pulses(noise, search)
-    level = np.ones(len(noise))
-    offsets, peaks = find_peaks(pulses, level, 0.0 * level, level, 1, search.bounds)
-    sizes = np.sort(pulses[np.repeat(np.arange(len(noise)), np.diff(offsets)), peaks])
-    return float(sizes[-min(len(sizes), max(1, round(budget * noise.size)))])
-
-
-def _pulse_peaks(traces: np.ndarray, noise: np.ndarray, search: Search) -> Peaks:
-    """Pulses of the non-negative deconvolution over k σ; two pulses are parted by a valley of half that."""
-    indicator = search.indicator
-    k = search.threshold or _pulse_threshold(search.rate, indicator.tau, indicator.time_to_peak, search.false_positives_per_frame)
-    pulses = _pulses(traces - resting_level(traces)[:, None].astype(traces.dtype), search)
-    high = np.maximum(k * noise, search.least_dff)
-    return find_peaks(pulses, high, 0.0 * noise, 0.5 * high, 1, search.bounds)
-
-
-DETECTORS: dict[str, Callable[[np.ndarray, np.ndarray, Search], Peaks]] = {
-    "pulse": _pulse_peaks,
-    "noise": _noise_peaks,
-    "sd": _sd_peaks,
-}
-
-
-def _events_of_block(
-    traces: np.ndarray, measured: np.ndarray, noise: np.ndarray, detect: Callable[..., Peaks], search: Search
-) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Detect and measure the events of one block of neurons: how many each has, their columns, their flags."""
-    measured = search.bridge(measured)
-    offsets, peaks = detect(traces, np.maximum(noise, ROUNDING), search)
+def find_events(traces: np.ndarray, measured: np.ndarray, levels: Levels, search: Search) -> Found:
+    """Detect and measure the events of a block of neurons: how many each has, their columns (frames), their flags."""
+    bridged = search.bridge(measured)
+    sought = bridged if traces is measured else search.bridge(traces)
+    if levels.zero.any():
+        sought = sought - levels.zero[:, None].astype(traces.dtype)
+    offsets, peaks = DETECTORS[search.detector](sought, levels, search)
     tau = search.indicator.tau * search.rate
-    rest = resting_level(measured)
-    columns, flags = measure_events(measured, rest, tau, search.reach, search.bounds, offsets, peaks)
+    columns, flags = measure_events(bridged, levels.rest, tau, search.reach, search.bounds, offsets, peaks)
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
-    columns["z"] = columns["amplitude"] / np.where(noise[rows] > 0, noise[rows], np.nan)
+    columns["z"] = columns["amplitude"] / np.where(levels.noise > ROUNDING, levels.noise, np.nan)[rows]
     flags[columns["fwhm"] > search.indicator.longest_fwhm * search.rate] |= EVENT_FLAGS["long"]
-    # a tail that decays more slowly than the indicator's is not one transient after another: each must rise by itself
-    height = columns["peak_value"] - rest[rows]
-    keep = (columns["amplitude"] > 0) & ~(columns["climb"] < np.maximum(LEAST_CLIMB * noise[rows], LEAST_CLIMB_SHARE * height))
-    return np.bincount(rows[keep], minlength=len(traces)), {name: column[keep] for name, column in columns.items()}, flags[keep]
+    # the sd rule looks at the height of the trace itself
+    keep = columns["amplitude"] > (0.0 if search.detector == "sd" else search.least_dff)
+    counts = np.bincount(rows[keep], minlength=len(traces))
+    return counts, {name: column[keep] for name, column in columns.items()}, flags[keep]
 
 
 def detect_events(
     recording: xr.Dataset,
     *,
-    detector: Literal["pulse", "noise", "sd"] = "pulse",
+    detector: Literal["pulse", "template", "noise", "sd", "ridge"] = "pulse",
     indicator: str = "GCaMP6s",
     threshold: float | None = None,
     min_dff: float | None = None,
     false_positives_per_minute: float = 0.01,
+    criterion: Literal["matched_filter", "clements_bekkers"] = "matched_filter",
     trace: str | None = None,
 ) -> xr.Dataset:
     """Find calcium events and measure each: onset, peak, offset, amplitude, FWHM, rise, decay, area.
 
     Args:
         recording: with ΔF/F (`dff`, `detrended` or `denoised`) and `noise`.
-        detector: "pulse" (default): pulses of the non-negative deconvolution over k σ; "noise": the trace over rest + k σ, until
-            it is back at rest; "sd": the trace over mean + k · SD of the neuron, SD taken over the whole searched trace with its
-            transients, and over `min_dff`.
-        indicator: whose rise and decay the pulse detector and the measurement assume.
-        threshold: k. Default 5 for "sd"; for the others it follows from the false-positive budget.
-        min_dff: what a peak ("pulse": a pulse) must exceed besides, in ΔF/F. Default 0.10 for "sd", 0 for the others.
-        false_positives_per_minute: how many events white noise of σ may give per neuron and minute.
+        detector: what is compared with the threshold. "pulse" (default): what each pulse of the non-negative deconvolution
+            explains of the trace, as the root of its sum of squares; tails that are longer than the indicator's are told from
+            events by climbing no further. "template": the size of the one transient that fits best, by matched filter. "noise":
+            the trace, in runs that last until it is back at rest. "ridge": ridges of the wavelet transform (0.25 to 2.5 s). "sd":
+            the trace again, but over mean + k · SD of the neuron, SD taken over the whole searched trace with its transients, and
+            over `min_dff`; an event is a run of frames over both, and its stacked peaks, parted by valleys of one SD.
+        indicator: whose rise and decay the detectors and the measurement assume.
+        threshold: k, in units of what noise of σ gives. Default 5 for "sd"; for the others it follows from the false-positive
+            budget.
+        min_dff: ΔF/F that an event's amplitude must exceed besides ("sd": the trace at its peak). Default 0.10 for "sd", 0 for
+            the others.
+        false_positives_per_minute: how many events white noise of σ may give per neuron and minute: with 0.01, one of a hundred
+            neurons has one in a minute. Not for "sd".
+        criterion: of the template detector. "matched_filter" (default) knows σ; "clements_bekkers" compares the template's scale
+            with its own standard error instead (Clements & Bekkers 1997, Biophys J 73:220).
         trace: what to search. Default: "sd" takes the most processed of `dff`, `detrended`, `denoised`; the others, which know
             the noise, `detrended` or `dff`. Shapes are measured on `denoised` where it exists.
 
     Returns:
         The recording with the event table (dim `event`, ordered by neuron and time) and `active` (neuron × frame, onset to
-        offset). Bits of `event_flags`: 1 compound (starts on the tail of another), 2 long (FWHM over four decay constants, 5 s
-        for GCaMP6s), 4 fwhm_censored (cut off by a neighbour or edge, and continued by the decay), 8 edge, 16 onset_unseen (under
-        way when the recording, an epoch or the trace after a gap begins).
+        offset). An event's base is its neuron's resting level, or the decaying tail of the transient before it; amplitude is the
+        height of the peak over that base; onset and offset are where the trace crosses a fifth of it. Bits of `event_flags`:
+        1 compound (starts on the tail of another), 2 long (FWHM over four decay constants, 5 s for GCaMP6s), 4 fwhm_censored
+        (cut off by a neighbour or edge, and continued by the decay), 8 edge, 16 onset_unseen (under way when the recording, an
+        epoch or the trace after a gap begins). The attribute `k` of each column is the threshold in use.
 
     Raises:
         MissingVariableError: there is no ΔF/F or no noise yet.
-        CalciumError: the detector or indicator is unknown, or the threshold or budget is not positive.
+        CalciumError: the detector, criterion or indicator is unknown, or the threshold or budget is not positive.
 
     The number of events is not known beforehand: on a chunked recording this computes (all chunks at once, only events kept).
     """
     recording = fresh(recording, "detect_events")
-    detect = choose(DETECTORS, detector, "detector")
+    choose(DETECTORS, detector, "detector")
+    choose(dict.fromkeys(CRITERIA), criterion, "criterion")
     if threshold is not None and not 0 < threshold < np.inf:
         raise CalciumError(f"threshold is {threshold}, but must be a positive number")
     if min_dff is not None and not 0 <= min_dff < np.inf:
@@ -219,23 +114,41 @@ def detect_events(
             f"the traces are in units of σ, and so is the second threshold of the sd rule: {least_dff:g} σ holds nothing back; "
             "give min_dff in σ (0 to have no second threshold)"
         )
-    rate = sampling_rate(recording)
-    search = Search(rate, epoch_bounds(recording), get_indicator(indicator), threshold, least_dff, false_positives_per_minute)
-
-    def run(traces: np.ndarray, shapes: np.ndarray, sigma: np.ndarray) -> Any:
-        return _events_of_block(traces, shapes, sigma.astype(np.float64), detect, search)
-
-    parts = gather(run, array, measured, per_neuron=[noise])
     parameters = {
         "detector": detector,
-        "indicator": search.indicator.name,
+        "indicator": get_indicator(indicator).name,
         "threshold": threshold,
         "min_dff": float(least_dff),
         "false_positives_per_minute": None if detector == "sd" else float(false_positives_per_minute),
+        "criterion": criterion if detector == "template" else None,
         "trace": searched,
         "measured_on": str(measured.name),
     }
-    return record(_assemble(recording, array, parts, rate, parameters), "detect_events", **parameters)
+    search = search_of(recording, parameters)
+    k = search.k  # before the blocks ask for it all at once
+
+    def run(traces: np.ndarray, shapes: np.ndarray, sigma: np.ndarray) -> Found:
+        sigma = np.maximum(sigma.astype(np.float64), ROUNDING)
+        return find_events(traces, shapes, levels_of(traces, shapes, sigma, search), search)
+
+    parts = gather(run, array, measured, per_neuron=[noise])
+    assembled = _assemble(recording, array, parts, search.rate, {**parameters, "k": k})
+    return record(assembled, "detect_events", **parameters)
+
+
+def search_of(recording: xr.Dataset, parameters: Mapping[str, Any]) -> Search:
+    """Return the search that these parameters describe, such as those that the columns of events carry."""
+    budget = parameters.get("false_positives_per_minute")
+    return Search(
+        detector=parameters["detector"],
+        rate=sampling_rate(recording),
+        bounds=epoch_bounds(recording),
+        indicator=get_indicator(parameters["indicator"]),
+        threshold=parameters.get("threshold"),
+        least_dff=parameters["min_dff"],
+        false_positives_per_minute=np.nan if budget is None else budget,
+        criterion=parameters.get("criterion") or CRITERIA[0],
+    )
 
 
 def _assemble(

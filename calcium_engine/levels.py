@@ -197,3 +197,17 @@ def slow_level(traces: np.ndarray, rate: float, *, window: float) -> Level:
     reach = min(traces.shape[1] - 1, round(3 * window * rate))
     slow = sosfiltfilt(sections, filled, axis=1, padtype="even", padlen=reach)
     return slow.astype(traces.dtype), _seen(traces)
+
+
+def resting_level(traces: np.ndarray) -> np.ndarray:
+    """Level of each trace at rest: the median of the samples within 2.5 σ over the median, σ being taken from below it."""
+    ordered = np.sort(traces, axis=1)  # NaN last
+    rows = np.arange(len(traces))
+    valid = np.count_nonzero(~np.isnan(ordered), axis=1)
+
+    def sample(share: float, count: np.ndarray) -> np.ndarray:
+        return np.asarray(ordered[rows, (share * np.maximum(count - 1, 0)).astype(np.int64)])
+
+    median = sample(0.5, valid)
+    spread = median - sample(0.1587, valid)  # one σ under the median of normal noise
+    return sample(0.5, np.count_nonzero(ordered <= (median + 2.5 * spread)[:, None], axis=1))

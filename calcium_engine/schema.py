@@ -98,6 +98,7 @@ VARIABLES: dict[str, Variable] = _declare(
     ("background", _TRACE, "f", "1", "slow background of ΔF/F", "subtract_background"),
     ("detrended", _TRACE, "f", "1", "ΔF/F without slow background", "subtract_background"),
     ("denoised", _TRACE, "f", "1", "denoised ΔF/F", "denoise"),
+    ("deconvolved", _TRACE, "f", "1", "deconvolved activity", "deconvolve"),
     ("spikes_suite2p", _TRACE, "f", "a.u.", "deconvolved activity as suite2p found it", "read_suite2p"),
     # neurons
     ("noise", ("neuron",), "f", "1", "noise σ of ΔF/F", "estimate_noise"),
@@ -148,6 +149,8 @@ VARIABLES: dict[str, Variable] = _declare(
     ("amplitude_cv", ("neuron",), "f", "1", "coefficient of variation of event amplitudes", "compute_features"),
     ("amplitude_gini", ("neuron",), "f", "1", "Gini coefficient of event amplitudes", "compute_features"),
     ("fwhm_median", ("neuron",), "f", "s", "median event FWHM", "compute_features"),
+    ("rise_median", ("neuron",), "f", "s", "median event rise time", "compute_features"),
+    ("decay_median", ("neuron",), "f", "s", "median event decay time", "compute_features"),
     ("interval_median", ("neuron",), "f", "s", "median inter-event interval", "compute_features"),
     ("interval_cv", ("neuron",), "f", "1", "coefficient of variation of inter-event intervals", "compute_features"),
     ("interval_lv", ("neuron",), "f", "1", "local variation of inter-event intervals", "compute_features"),
@@ -157,6 +160,20 @@ VARIABLES: dict[str, Variable] = _declare(
     ("fano_factor", ("neuron",), "f", "1", "Fano factor of event counts", "compute_features"),
     ("skewness", ("neuron",), "f", "1", "skewness of the trace", "compute_features"),
     ("population_coupling", ("neuron",), "f", "1", "correlation with the rest of the population", "compute_features"),
+    # what could have been found
+    (
+        "detectability",
+        ("neuron", "detectability_amplitude"),
+        "f",
+        "1",
+        "share of the planted transients that are found",
+        "compute_features",
+    ),
+    ("lod50", ("neuron",), "f", "1", "amplitude of the transient that is found half the time", "compute_features"),
+    ("detection_recall", ("neuron",), "f", "1", "share of transients like the neuron's own that are found", "compute_features"),
+    ("event_rate_corrected", ("neuron",), "f", "min^-1", "event rate, corrected for what is missed", "compute_features"),
+    ("negative_event_count", ("neuron",), "i", "count", "events in the inverted trace", "compute_features"),
+    ("negative_ratio", ("neuron",), "f", "1", "events in the inverted trace over events", "compute_features"),
     # events
     ("active", _TRACE, "b", "", "inside an event (onset to offset)", "detect_events"),
     ("event_neuron", ("event",), "iuUSO", "", "neuron id of the event", "detect_events"),
@@ -253,6 +270,7 @@ COORDINATES: dict[str, dict[str, Attr]] = {
     "retention_stage": {"long_name": "trace in which planted transients are measured"},
     "planted_fwhm": {"units": "s", "long_name": "FWHM of planted transients"},
     "planted_amplitude": {"units": "1", "long_name": "amplitude of planted transients"},
+    "detectability_amplitude": {"units": "1", "long_name": "amplitude of transients planted to be detected"},
 }
 
 EVENT_FLAGS = {"compound": 1, "long": 2, "fwhm_censored": 4, "edge": 8, "onset_unseen": 16}
@@ -354,6 +372,9 @@ CHAIN = (
     "find_ensembles",
 )
 
+# Steps that nothing else reads, and the step of the chain that they wait for.
+OFFSHOOTS = {"deconvolve": "subtract_background", "retention_test": "detect_events", "compute_features": "detect_events"}
+
 
 def _maker(name: str, array: xr.DataArray) -> str | None:
     """Return the step that made a variable, by its attribute or, where xarray has dropped that, by its name."""
@@ -366,8 +387,7 @@ def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
     if not isinstance(recording, xr.Dataset):
         return recording  # the first check() says what is wrong
     stale = {step, *CHAIN[CHAIN.index(step) + 1 :]} if step in CHAIN else {step}
-    if "compute_coactivity" in stale and step != "compute_coactivity":
-        stale |= {"compute_features", "retention_test"}
+    stale |= {offshoot for offshoot, after in OFFSHOOTS.items() if after in stale}
     gone = [name for name, array in recording.data_vars.items() if _maker(str(name), array) in stale]
     kept = recording.drop_vars(gone)
     used = {dim for array in kept.data_vars.values() for dim in array.dims} | {"neuron", "frame"}

@@ -118,7 +118,7 @@ BAD_ARGUMENTS = [
     (denoise, {"shrink": "none"}, "bayes, visu, sure"),
     (denoise, {"wavelet": "bior1.3"}, "orthogonal"),
     (denoise, {"levels": 0}, "1 to 12"),
-    (detect_events, {"detector": "none"}, "pulse, noise, sd"),
+    (detect_events, {"detector": "none"}, "pulse, template, noise, sd, ridge"),
     (detect_events, {"indicator": "GCaMP99"}, "GCaMP6s"),
     (detect_events, {"threshold": 0.0}, "positive"),
     (detect_events, {"false_positives_per_minute": -1.0}, "positive"),

@@ -8,20 +8,26 @@ from calcium_engine.kernels.gaps import fill_gaps, has_gaps
 from calcium_engine.kernels.mode import correlation_below, spread_below_mode, window_mode
 from calcium_engine.kernels.moments import row_moments
 from calcium_engine.kernels.order import difference_quantile, row_quantile
+from calcium_engine.kernels.pulses import find_pulses
+from calcium_engine.kernels.ridge import wavelet_ridges
 from calcium_engine.kernels.rolling import rolling_quantile
 from calcium_engine.kernels.similarity import jaccard_similarity
+from calcium_engine.kernels.template import clements_bekkers, matched_filter
 from calcium_engine.kernels.wavelet import decimated_shrink, stationary_shrink
 
 __all__ = [
+    "clements_bekkers",
     "correlation_below",
     "decimated_shrink",
     "difference_quantile",
     "fill_gaps",
     "find_peaks",
+    "find_pulses",
     "hand_over",
     "has_gaps",
     "jaccard_similarity",
     "masked_baseline",
+    "matched_filter",
     "measure_events",
     "nonnegative_deconvolution",
     "poisson_binomial_pmf",
@@ -33,5 +39,6 @@ __all__ = [
     "shifted_coactivity",
     "spread_below_mode",
     "stationary_shrink",
+    "wavelet_ridges",
     "window_mode",
 ]

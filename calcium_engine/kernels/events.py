@@ -12,20 +12,28 @@ from numba import prange
 from calcium_engine.kernels._jit import inline, kernel
 
 COMPOUND, CENSORED, EDGE, UNSEEN = 1, 4, 8, 16
-COLUMNS = ("onset", "peak", "offset", "amplitude", "peak_value", "fwhm", "rise", "decay", "area", "climb")
+COLUMNS = ("onset", "peak", "offset", "amplitude", "peak_value", "fwhm", "rise", "decay", "area")
+RISE = (0.8, 0.5, 0.2)
+FALL = (0.5, float(np.exp(-1.0)), 0.2)
 
 
 @inline
 def _row_peaks(x, high, low, separation, shortest, bounds, fill, out):
-    """Walk the runs over `low`; a summit over `high` counts once the trace has fallen `separation` below it, or the run ends."""
+    """Walk each run over `low` that comes over `high`; a summit over `high` counts once the trace has fallen `separation` below.
+
+    Most frames are neither: they are passed by one comparison each.
+    """
     count = 0
     for epoch in range(bounds.shape[0] - 1):
         t = bounds[epoch]
         stop = bounds[epoch + 1]
+        free = t
         while t < stop:
-            if not x[t] > low:
+            if not x[t] > high:
                 t += 1
                 continue
+            while t > free and x[t - 1] > low:
+                t -= 1
             begin = t
             before = count
             top = t
@@ -54,6 +62,7 @@ def _row_peaks(x, high, low, separation, shortest, bounds, fill, out):
                 count += 1
             if t - begin < shortest:
                 count = before
+            free = t
     return count
 
 
@@ -95,44 +104,6 @@ def find_peaks(
 
 
 @inline
-def _base(x, valley, rest, tau, t):
-    """Level under an event: rest, plus what the transient before it left at the valley, decaying; valley < 0: there was none."""
-    if valley < 0:
-        return rest
-    return rest + max(x[valley] - rest, 0.0) * np.exp(-(t - valley) / tau)
-
-
-@inline
-def _left(x, valley, rest, tau, peak, start, share, amplitude):
-    """Last time before the peak at which the trace is under base + share · amplitude, between frames; -1: not since `start`.
-
-    Where the trace is missing before that, minus its first frame thereafter, less 2.
-    """
-    above = x[peak] - _base(x, valley, rest, tau, peak) - share * amplitude
-    for t in range(peak - 1, start - 1, -1):
-        here = x[t] - _base(x, valley, rest, tau, t) - share * amplitude
-        if not here >= 0.0:
-            return -(t + 3.0) if np.isnan(here) else t + here / (here - above)
-        above = here
-    return -1.0
-
-
-@inline
-def _right(x, valley, rest, tau, peak, stop, share, amplitude):
-    """First time after the peak at which the trace is under base + share · amplitude, between frames; -1: not until `stop`.
-
-    Where the trace is missing before that, minus the first missing frame, less 3.
-    """
-    above = x[peak] - _base(x, valley, rest, tau, peak) - share * amplitude
-    for t in range(peak + 1, stop + 1):
-        here = x[t] - _base(x, valley, rest, tau, t) - share * amplitude
-        if not here >= 0.0:
-            return -(t + 3.0) if np.isnan(here) else t - here / (here - above)
-        above = here
-    return -1.0
-
-
-@inline
 def _summit(x, frame):
     """Time of the maximum of the parabola through a peak and its neighbours."""
     if frame == 0 or frame == x.shape[0] - 1:
@@ -153,63 +124,102 @@ def _lowest(x, start, stop):
 
 
 @inline
-def _measure(x, rest, tau, peak, valley, start, stop, row):
+def _rise(x, rest, left, valley, powers, peak, start, amplitude, times):
+    """Last times before the peak at which the trace is under 0.8, 0.5 and 0.2 of the amplitude over the base, between frames.
+
+    Times that do not come back to `start` stay -1. Returns the first frame that was looked at: later than `start` where the trace
+    is missing before it.
+    """
+    above = amplitude
+    share = 0
+    for t in range(peak - 1, start - 1, -1):
+        here = x[t] - rest - left * powers[t - valley]
+        if np.isnan(here):
+            return t + 1
+        while here < RISE[share] * amplitude:
+            times[share] = t + (RISE[share] * amplitude - here) / (above - here)
+            share += 1
+            if share == 3:
+                return start
+        above = here
+    return start
+
+
+@inline
+def _fall(x, rest, left, valley, powers, peak, stop, amplitude, times):
+    """First times after the peak at which the trace is under 0.5, 1/e and 0.2 of the amplitude over the base; as `_rise`."""
+    above = amplitude
+    share = 0
+    for t in range(peak + 1, stop + 1):
+        here = x[t] - rest - left * powers[t - valley]
+        if np.isnan(here):
+            return t - 1
+        while here < FALL[share] * amplitude:
+            times[share] = t - (FALL[share] * amplitude - here) / (above - here)
+            share += 1
+            if share == 3:
+                return stop
+        above = here
+    return stop
+
+
+@inline
+def _measure(x, rest, tau, powers, peak, valley, start, stop, row, rise, fall):
     """Fill one event's row of COLUMNS and return its flags; it lies within frames start..stop, both included."""
     flags = 0
-    amplitude = x[peak] - _base(x, valley, rest, tau, peak)
+    # what the transient before left at the valley decays on under this one
+    left = max(x[valley] - rest, 0.0) if valley >= 0 else 0.0
+    origin = valley if valley >= 0 else start
+    amplitude = x[peak] - rest - left * powers[peak - origin]
     row[3] = amplitude
     row[4] = x[peak]
-    row[9] = x[peak] - max(x[valley], rest) if valley >= 0 else amplitude
     if not amplitude > 0.0:
         row[0] = row[1] = row[2] = peak
         return flags
-    if valley >= 0 and x[valley] - rest > 0.2 * amplitude:
+    if left > 0.2 * amplitude:
         flags |= COMPOUND
-    onset = _left(x, valley, rest, tau, peak, start, 0.2, amplitude)
-    offset = _right(x, valley, rest, tau, peak, stop, 0.2, amplitude)
-    # where the trace is missing, the event is cut off as at an epoch's edge
-    if onset < -1.0:
-        start = int(-onset) - 2
-        flags |= EDGE | UNSEEN
-    if offset < -1.0:
-        stop = int(-offset) - 4
-        flags |= EDGE
-    left = _left(x, valley, rest, tau, peak, start, 0.5, amplitude)
-    right = _right(x, valley, rest, tau, peak, stop, 0.5, amplitude)
-    steep = _left(x, valley, rest, tau, peak, start, 0.8, amplitude)
-    decayed = _right(x, valley, rest, tau, peak, stop, np.exp(-1.0), amplitude)
-    if left < 0.0:
-        left = float(start)
-        flags |= CENSORED
-    if right < 0.0:
-        # cut off: its own decay is continued to half height
-        height = x[stop] - _base(x, valley, rest, tau, stop)
-        right = stop + tau * np.log(max(height / (0.5 * amplitude), 1.0))
-        flags |= CENSORED
+    rise[:] = -1.0
+    fall[:] = -1.0
+    first = _rise(x, rest, left, origin, powers, peak, start, amplitude, rise)
+    last = _fall(x, rest, left, origin, powers, peak, stop, amplitude, fall)
+    onset, offset = rise[2], fall[2]
     if onset < 0.0:
-        if valley < 0:
+        # under way since an epoch's edge, a missing frame, or the event before
+        if first > start or valley < 0:
             flags |= EDGE | UNSEEN
-        onset = float(start)
+        onset = float(first)
     if offset < 0.0:
-        offset = float(stop)
+        if last < stop:
+            flags |= EDGE
+        offset = float(last)
+    before, after = rise[1], fall[0]
+    if before < 0.0:
+        before = onset
+        flags |= CENSORED
+    if after < 0.0:
+        # cut off: its own decay is continued to half height
+        height = x[last] - rest - left * powers[last - origin]
+        after = last + tau * np.log(max(height / (0.5 * amplitude), 1.0))
+        flags |= CENSORED
     time = min(max(_summit(x, peak), onset), offset)
     area = 0.0
     for t in range(int(np.ceil(onset)), int(np.floor(offset)) + 1):
-        area += x[t] - _base(x, valley, rest, tau, t)
+        area += x[t] - rest - left * powers[t - origin]
     row[0] = onset
     row[1] = time
     row[2] = offset
-    row[5] = right - left
-    row[6] = steep - onset if steep >= 0.0 else np.nan
-    row[7] = decayed - time if decayed >= 0.0 else np.nan
+    row[5] = after - before
+    row[6] = rise[0] - onset if rise[0] >= 0.0 and rise[2] >= 0.0 else np.nan
+    row[7] = fall[1] - time if fall[1] >= 0.0 else np.nan
     row[8] = area
     return flags
 
 
 @kernel
-def _measure_events(traces, rest, tau, reach, bounds, offsets, peaks, table, flags, frames):
+def _measure_events(traces, rest, tau, powers, reach, bounds, offsets, peaks, table, flags, frames):
     for i in prange(traces.shape[0]):
         x = traces[i]
+        rise, fall = np.empty(3), np.empty(3)
         first, last = offsets[i], offsets[i + 1]
         epoch = 0
         previous = -1
@@ -227,6 +237,10 @@ def _measure_events(traces, rest, tau, reach, bounds, offsets, peaks, table, fla
             for t in range(start, stop):
                 if x[t] > x[top] or np.isnan(x[top]):
                     top = t
+            # a burst of spikes may rise for longer than one of them
+            limit = min(peaks[k + 1] - reach, bounds[epoch + 1]) if k + 1 < last else bounds[epoch + 1]
+            while top + 1 < limit and x[top + 1] > x[top]:
+                top += 1
             valleys[k - first] = _lowest(x, previous, top) if previous >= 0 else -1
             frames[k] = top
             previous = top
@@ -238,10 +252,10 @@ def _measure_events(traces, rest, tau, reach, bounds, offsets, peaks, table, fla
             start = valley if valley >= 0 else bounds[epoch]
             if k + 1 < last and valleys[k + 1 - first] >= 0:
                 stop = valleys[k + 1 - first]
-                flags[k] = _measure(x, rest[i], tau, frames[k], valley, start, stop, table[k])
+                flags[k] = _measure(x, rest[i], tau, powers, frames[k], valley, start, stop, table[k], rise, fall)
             else:
                 stop = bounds[epoch + 1] - 1
-                flags[k] = _measure(x, rest[i], tau, frames[k], valley, start, stop, table[k])
+                flags[k] = _measure(x, rest[i], tau, powers, frames[k], valley, start, stop, table[k], rise, fall)
                 if table[k, 2] >= stop:
                     flags[k] |= EDGE
 
@@ -252,7 +266,7 @@ def measure_events(
     """Onset, peak, offset, amplitude, widths and area of the transient at each detected peak.
 
     The base under an event is its neuron's resting level, plus what the transient before it left at the valley between them,
-    decaying with `tau`; amplitude is the height of the peak over that base, `climb` the height over the valley (or rest). Onset
+    decaying with `tau`; amplitude is the height of the peak over that base. Onset
     and offset lie where the trace last before and first after the peak crosses base + 0.2 · amplitude, the half width at 0.5
     (interpolated between frames), or at the valleys to the neighbouring events. A width that a neighbour or an edge cuts off is
     continued by the decay, and flagged.
@@ -275,5 +289,6 @@ def measure_events(
     frames = np.zeros(len(peaks), np.int64)
     levels = np.ascontiguousarray(rest, np.float64)
     bounds = np.asarray(bounds, np.int64)
-    _measure_events(traces, levels, float(tau), int(reach), bounds, offsets, peaks, table, flags, frames)
+    powers = np.exp(-np.arange(traces.shape[1] + 1) / tau)
+    _measure_events(traces, levels, float(tau), powers, int(reach), bounds, offsets, peaks, table, flags, frames)
     return {name: table[:, column].copy() for column, name in enumerate(COLUMNS)}, flags

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine.events import resting_level
 from calcium_engine.kernels import row_quantile
-from calcium_engine.plot._canvas import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, panels, say, styled, whole_numbers
-from calcium_engine.plot.activity import log_axis
+from calcium_engine.levels import resting_level
+from calcium_engine.plot._canvas import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, log_axis, panels, say, styled, whole_numbers
 from calcium_engine.plot.naming import FLAGS, shown_in
 from calcium_engine.schema import DFF_TRACES, latest_trace, var
 

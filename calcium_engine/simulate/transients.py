@@ -7,36 +7,14 @@ import math
 
 import numpy as np
 
-from calcium_engine.indicators import Indicator
+from calcium_engine.indicators import Indicator, time_constants
 
 # A transient of n simultaneous spikes is n^exponent times as large as that of one spike. Fitted to the amplitudes of 2, 3 and 4
 # spikes over 1: GCaMP6s 2.3, 3.6, 5.4; GCaMP6f 1.9, 3.7, 5.3; jGCaMP8m 1.9, 2.8, 3.8. The others take their nearest relative's.
-_EXPONENT = {"GCaMP6s": 1.2, "GCaMP6f": 1.2, "jGCaMP7f": 1.2, "jGCaMP8m": 0.95, "jGCaMP8s": 0.95}
+_EXPONENT = {"GCaMP6s": 1.2, "GCaMP6m": 1.2, "GCaMP6f": 1.2, "jGCaMP7f": 1.2, "jGCaMP8m": 0.95, "jGCaMP8s": 0.95}
 
 _ROWS = 16  # neurons at a time, so that memory stays small
 _QUIET = 1e-6  # calcium, in units of one spike's peak, below which a transient is over
-
-
-def _time_constants(time_to_peak: float, half_decay: float, exponent: float) -> tuple[float, float]:
-    """Return (decay, rise) for which exp(-t/decay) - exp(-t/rise), raised to `exponent`, peaks and halves when asked to."""
-    left = 0.5 ** (1 / exponent)
-
-    def constants(log_ratio: float) -> tuple[float, float]:
-        decay = time_to_peak * math.expm1(log_ratio) / log_ratio
-        return decay, decay / math.exp(log_ratio)
-
-    def kept(log_ratio: float) -> float:
-        decay, rise = constants(log_ratio)
-        late = time_to_peak + half_decay
-        return (math.exp(-late / decay) - math.exp(-late / rise)) / (
-            math.exp(-time_to_peak / decay) - math.exp(-time_to_peak / rise)
-        )
-
-    low, high = 1e-3, 20.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if kept(middle) < left else (low, middle)
-    return constants(low)
 
 
 def transients(
@@ -50,7 +28,7 @@ def transients(
     from scipy.signal import lfilter
 
     exponent = _EXPONENT[indicator.name]
-    decay, rise = _time_constants(indicator.time_to_peak, indicator.half_decay, exponent)
+    decay, rise = time_constants(indicator.time_to_peak, indicator.half_decay, exponent)
     peak = math.exp(-indicator.time_to_peak / decay) - math.exp(-indicator.time_to_peak / rise)
     slices = min(8, math.ceil(4 * exposure / indicator.time_to_peak))
     n_bins, width = n_frames * slices, exposure / slices

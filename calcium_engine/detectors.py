@@ -1,0 +1,209 @@
+"""Where a trace rises for a transient: one function a detector, and the thresholds that follow from a false-positive budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from calcium_engine.indicators import Indicator
+from calcium_engine.kernels import (
+    clements_bekkers,
+    fill_gaps,
+    find_peaks,
+    find_pulses,
+    has_gaps,
+    matched_filter,
+    pool,
+    row_moments,
+    wavelet_ridges,
+)
+from calcium_engine.levels import resting_level
+
+BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
+SD_RULE = 5.0
+SD_RULE_LEAST_DFF = 0.10
+HYSTERESIS = 0.5  # σ; a run of the noise detector lasts until the trace is back to this
+CLIMB = 1.5  # σ by which the half second after a pulse lies over that before, or the pulse is an error of the tail's shape
+CLIMB_SHARE = 0.05  # of the height of the trace after it that a pulse climbs
+AROUND = 0.5  # s
+BASE = 0.4  # s of rest before the transient in a template
+TAIL = 3.0  # decay constants after its onset, 5 % of a transient is left: there a template ends
+WIDTHS = (0.25, 2.5)  # s, of the wavelets
+N_WIDTHS = 11
+NOISE_FRAMES = (1_000_000, 10_000_000)  # least and most to count false positives in
+MANY = 100.0  # false positives to expect at the threshold: with so many it is known to 1 or 2 %
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a detector needs to know besides the traces; `threshold` None: what the budget asks for."""
+
+    detector: str
+    rate: float
+    bounds: np.ndarray
+    indicator: Indicator
+    threshold: float | None
+    least_dff: float
+    false_positives_per_minute: float
+    criterion: str
+
+    @property
+    def reach(self) -> int:
+        """Frames from a spike to the peak of its transient."""
+        return max(1, round(self.indicator.time_to_peak * self.rate))
+
+    @property
+    def k(self) -> float:
+        """Threshold in units of the noise of what the detector looks at."""
+        if self.threshold is not None:
+            return self.threshold
+        if self.detector == "sd":
+            return SD_RULE
+        return budget_threshold(self.detector, self.rate, self.indicator, self.false_positives_per_minute, self.criterion)
+
+    def bridge(self, traces: np.ndarray) -> np.ndarray:
+        """Fill short gaps, epoch by epoch."""
+        if not has_gaps(traces):
+            return traces
+        longest = round(BRIDGED_GAP * self.rate)
+        pieces = [np.ascontiguousarray(traces[:, start:stop]) for start, stop in pairwise(self.bounds)]
+        return np.asarray(np.concatenate([fill_gaps(piece, longest) for piece in pieces], axis=1))
+
+
+class Levels(NamedTuple):
+    """Of each neuron: the level at rest, σ, the threshold over `zero`, the least valley between two events, and that zero."""
+
+    rest: np.ndarray
+    noise: np.ndarray
+    high: np.ndarray
+    valley: np.ndarray
+    zero: np.ndarray
+
+
+def levels_of(traces: np.ndarray, measured: np.ndarray, noise: np.ndarray, search: Search) -> Levels:
+    """Return the levels by which events are sought in these traces, and measured."""
+    rest = resting_level(measured)
+    if search.detector == "sd":
+        _, mean, deviation, _ = row_moments(traces)
+        high = np.fmax(mean + search.k * deviation, search.least_dff)
+        return Levels(rest, noise, high, deviation, np.zeros_like(rest))
+    high = search.k * noise
+    return Levels(rest, noise, high, high if search.detector == "noise" else 0.5 * high, rest)
+
+
+Peaks = tuple[np.ndarray, np.ndarray]
+
+
+def _runs(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
+    """Runs over the threshold; stacked peaks are parted by valleys of one SD."""
+    return find_peaks(traces, levels.high, levels.high, levels.valley, 1, search.bounds)
+
+
+def _noise_runs(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
+    """Runs that exceed k σ and last until the trace is back at rest, at least half a rise; parted by valleys of k σ."""
+    shortest = max(1, search.reach // 2)
+    return find_peaks(traces, levels.high, HYSTERESIS * levels.noise, levels.valley, shortest, search.bounds)
+
+
+def _pulses(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
+    """Pulses of the non-negative deconvolution that explain more than k σ, and climb.
+
+    The transient that is looked for is that of one action potential, so that the second of two is not taken for the tail of the
+    first. It rises at once; a real one takes a while, and loses least where two bins span its rise.
+    """
+    width = max(1, search.reach // 2)
+    binned, bounds = _binned(traces, search.bounds, width)
+    rate = search.rate / width
+    offsets, bins, _ = find_pulses(
+        binned,
+        levels.noise / np.sqrt(width),
+        float(np.exp(-1.0 / (search.indicator.decay * rate))),
+        levels.high / np.sqrt(width),
+        bounds,
+        climb=CLIMB,
+        share=CLIMB_SHARE,
+        reach=max(1, round(search.indicator.time_to_peak * rate)),
+        around=max(1, round(AROUND * rate)),
+    )
+    epoch = np.searchsorted(bounds, bins, side="right") - 1
+    return offsets, _later(search.bounds[epoch] + (bins - bounds[epoch]) * width, search)
+
+
+def _binned(traces: np.ndarray, bounds: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of so many frames each, and the first bin of each epoch; a bin that is not complete is missing."""
+    if width == 1:
+        return traces, bounds
+    pieces = []
+    for start, stop in pairwise(bounds):
+        piece = np.ascontiguousarray(traces[:, start:stop])
+        means = pool(piece, width)
+        if has_gaps(piece):
+            means[pool(np.isnan(piece).astype(piece.dtype), width) > 0] = np.nan
+        if (stop - start) % width:
+            means[:, -1] = np.nan
+        pieces.append(means)
+    return np.concatenate(pieces, axis=1), np.cumsum([0, *(piece.shape[1] for piece in pieces)])
+
+
+def _template_peaks(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
+    """Onsets at which the transient of one action potential fits best, and better than the threshold."""
+    before, after = round(BASE * search.rate), max(2, round(TAIL * search.indicator.decay * search.rate))
+    shape = search.indicator.shape(np.arange(-before, after) / search.rate)
+    if search.criterion == "clements_bekkers":
+        fit = clements_bekkers(traces, shape, before, search.bounds)
+        high = np.full(len(traces), search.k)
+    else:
+        fit, high = matched_filter(traces, shape, before, search.bounds), levels.high
+    offsets, onsets = find_peaks(fit, high, 0.0 * high, 0.5 * high, 1, search.bounds)
+    return offsets, _later(onsets, search)
+
+
+def _later(onsets: np.ndarray, search: Search) -> np.ndarray:
+    """Frames at which transients that begin at these frames should peak, within their epochs."""
+    ends = search.bounds[np.searchsorted(search.bounds, onsets, side="right")]
+    return np.asarray(np.minimum(onsets + search.reach, ends - 1))
+
+
+def _ridges(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
+    """Ridges of the wavelet transform whose strength exceeds k σ."""
+    widths = np.geomspace(*WIDTHS, N_WIDTHS) * search.rate
+    offsets, peaks, strength, _ = wavelet_ridges(traces, levels.noise, widths, search.bounds)
+    rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
+    strong = strength > (levels.high / levels.noise)[rows]
+    return np.concatenate([[0], np.cumsum(strong)])[offsets], peaks[strong]
+
+
+DETECTORS: dict[str, Callable[[np.ndarray, Levels, Search], Peaks]] = {
+    "pulse": _pulses,
+    "template": _template_peaks,
+    "noise": _noise_runs,
+    "sd": _runs,
+    "ridge": _ridges,
+}
+CRITERIA = ("matched_filter", "clements_bekkers")
+
+
+@lru_cache(maxsize=32)
+def budget_threshold(detector: str, rate: float, indicator: Indicator, budget: float, criterion: str) -> float:
+    """Find the threshold that white noise exceeds `budget` times a minute: counted in simulated noise, from a fixed seed.
+
+    How often noise exceeds k falls about as exp(-k² / 2), whatever the detector: that tells the next k to try.
+    """
+    wanted = budget / 60.0 / rate
+    frames = int(np.clip(MANY / wanted, *NOISE_FRAMES))
+    noise = np.random.default_rng(0).standard_normal((max(1, frames // 10_000), 10_000), dtype=np.float32)
+    ones = np.ones(len(noise))
+    search = Search(detector, rate, np.array([0, noise.shape[1]]), indicator, 4.0, 0.0, budget, criterion)
+    for _ in range(6):
+        k = search.k
+        levels = Levels(0 * ones, ones, k * ones, (1.0 if detector == "noise" else 0.5) * k * ones, 0 * ones)
+        found = max(len(DETECTORS[detector](noise, levels, search)[1]), 0.5) / noise.size
+        search = replace(search, threshold=float(np.sqrt(max(k * k + 2.0 * np.log(found / wanted), 0.25))))
+        if abs(search.k - k) < 0.002:
+            break
+    return search.k
