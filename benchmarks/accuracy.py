@@ -1,6 +1,6 @@
 """How accurate the results are where the truth is known, beside the methods that others use: one subject a command.
 
-    python benchmarks/accuracy.py cleaning [--data DIR] [--seeds N] [--first-seed S] [--quick] [--figure PATH]
+    python benchmarks/accuracy.py cleaning|events [--data DIR] [--seeds N] [--first-seed S] [--quick] [--figure PATH]
 
 Seeds from 1000 on have not been looked at while methods were chosen.
 """
@@ -11,10 +11,11 @@ import argparse
 from pathlib import Path
 
 import accuracy_cleaning
+import accuracy_events
 from common import RESULTS
 
 # Each has `run(arguments) -> bool`: it prints, writes JSON and figure, and tells whether the defaults meet all bars.
-SUBJECTS = {"cleaning": accuracy_cleaning}
+SUBJECTS = {"cleaning": accuracy_cleaning, "events": accuracy_events}
 
 
 def main() -> None:

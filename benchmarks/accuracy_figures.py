@@ -11,7 +11,7 @@ from bootstrap import Bar, Found, Measure
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from calcium_engine.plot._canvas import BLUE, GREY, PALE, STYLE, VERMILLION, panels
+from calcium_engine.plot._canvas import BLUE, ENSEMBLE_COLOURS, GREY, PALE, STYLE, VERMILLION, panels
 
 Summary = Mapping[str, Mapping[str, Found]]
 NAVY, SKY = "#0B2A4A", "#7FBCE6"
@@ -94,3 +94,55 @@ def _draw(axes: Any, summary: Summary, bars: Mapping[str, Bar]) -> None:
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.hlines(np.arange(len(methods) - 1) + 0.5, 0, 1, color=PALE, lw=0.6, zorder=0, transform=axes.get_yaxis_transform())
+
+
+DETECTION_LOOKS: dict[str, dict[str, Any]] = {
+    "4.8 Hz": {"marker": "o", "color": NAVY},
+    "7.5 Hz": {"marker": "s", "color": SKY},
+    "30 Hz": {"marker": "^", "color": VERMILLION, "mfc": "white"},
+}
+
+
+def draw_events(judged: Mapping[str, Mapping[str, Measure]], summaries: Mapping[str, Mapping[str, Summary]], path: Path) -> None:
+    """Draw F1 of each detector against the noise level, a panel a set and rate; and what deconvolution agrees with spikes."""
+    import matplotlib
+
+    sets = [name for name in judged if name != "simulated"] or ["simulated"]
+    rates = list(DETECTION_LOOKS)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 2.7 * len(sets) + 0.6))
+        mosaic = [[f"{name} {rate}" for rate in rates] for name in sets]
+        grid = panels(figure, mosaic, (0, 0), margins=(0.75, 1.75, 0.5, 0.4), gaps=(0.25, 0.55))
+        for place, axes in enumerate(grid):
+            name, rate = sets[place // len(rates)], rates[place % len(rates)]
+            _draw_detectors(axes, summaries[name]["f1"], judged[name]["f1"].bars, rate)
+            axes.set_title(f"{name}, {rate}")
+            axes.set_ylim(0, 1)
+            axes.tick_params(labelleft=place % len(rates) == 0)
+            if place >= len(grid) - len(rates):
+                axes.set_xlabel("noise level ν (% Hz$^{-1/2}$)")
+            if place % len(rates) == 0:
+                axes.set_ylabel("F1 of events")
+        grid[len(rates) - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+
+
+def _draw_detectors(axes: Any, summary: Summary, bars: Mapping[str, Bar], rate: str) -> None:
+    """Draw a line a detector, the default thick, with its 95 % interval; a short dotted line is what the default must reach."""
+    for place, (method, row) in enumerate(summary.items()):
+        at = [(float(one.partition("ν ")[2]), value) for one, value in row.items() if one.startswith(f"{rate},")]
+        if not at:
+            continue
+        noise = np.array([one for one, _ in at]) * 1.02 ** (place - 2)
+        values = np.array([[value.value, value.low, value.high] for _, value in at])
+        style = {"color": ENSEMBLE_COLOURS[place % len(ENSEMBLE_COLOURS)], "lw": 2.2 if place == 0 else 1.0}
+        axes.plot(noise, values[:, 0], marker="osD^vP"[place % 6], ms=4, label=method, **style)
+        axes.vlines(noise, values[:, 1], values[:, 2], color=style["color"], lw=0.8)
+    for condition, bar in bars.items():
+        if condition.startswith(f"{rate},"):
+            noise = float(condition.partition("ν ")[2])
+            axes.plot([0.85 * noise, noise / 0.85], [bar[0]] * 2, color=GREY, ls=":", lw=1.5)
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 3, 8], ["1", "2", "3", "8"])
+    axes.minorticks_off()

@@ -12,6 +12,7 @@ a function here and a method of the `.calcium` accessor:
 from calcium_engine import accessor as _accessor
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
+from calcium_engine.deconvolve import deconvolve
 from calcium_engine.denoise import denoise
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
@@ -22,6 +23,7 @@ from calcium_engine.noise import estimate_noise
 from calcium_engine.plot import (
     plot_coactivity,
     plot_cut,
+    plot_detectability,
     plot_ensembles,
     plot_events,
     plot_features,
@@ -33,12 +35,13 @@ from calcium_engine.plot import (
     plot_retention,
     plot_similarity,
     plot_stages,
+    plot_transient,
 )
 from calcium_engine.recipe import analyze
 from calcium_engine.report import write_report
 from calcium_engine.retention import retention_test
 from calcium_engine.schema import CalciumError, MissingVariableError
-from calcium_engine.score import score_ensembles, score_events, score_recovery
+from calcium_engine.score import score_deconvolution, score_ensembles, score_events, score_recovery
 from calcium_engine.simulate import simulate_recording
 from calcium_engine.tables import to_dataframe, write_tables
 
@@ -50,6 +53,7 @@ __all__ = [
     "compute_coactivity",
     "compute_dff",
     "compute_features",
+    "deconvolve",
     "denoise",
     "detect_events",
     "estimate_baseline",
@@ -61,6 +65,7 @@ __all__ = [
     "open_recording",
     "plot_coactivity",
     "plot_cut",
+    "plot_detectability",
     "plot_ensembles",
     "plot_events",
     "plot_features",
@@ -72,12 +77,14 @@ __all__ = [
     "plot_retention",
     "plot_similarity",
     "plot_stages",
+    "plot_transient",
     "read",
     "read_csv",
     "read_npy",
     "read_suite2p",
     "retention_test",
     "save_recording",
+    "score_deconvolution",
     "score_ensembles",
     "score_events",
     "score_recovery",

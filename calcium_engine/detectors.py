@@ -23,20 +23,23 @@ from calcium_engine.kernels import (
     wavelet_ridges,
 )
 from calcium_engine.levels import resting_level
+from calcium_engine.noise import auto_noise
 
 BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
 SD_RULE = 5.0
 SD_RULE_LEAST_DFF = 0.10
 HYSTERESIS = 0.5  # σ; a run of the noise detector lasts until the trace is back to this
-CLIMB = 1.5  # σ by which the half second after a pulse lies over that before, or the pulse is an error of the tail's shape
+CLIMB = 1.25  # σ by which the half second after a pulse lies over that before, or the pulse is an error of the tail's shape
 CLIMB_SHARE = 0.05  # of the height of the trace after it that a pulse climbs
 AROUND = 0.5  # s
 BASE = 0.4  # s of rest before the transient in a template
 TAIL = 3.0  # decay constants after its onset, 5 % of a transient is left: there a template ends
 WIDTHS = (0.25, 2.5)  # s, of the wavelets
 N_WIDTHS = 11
-NOISE_FRAMES = (1_000_000, 10_000_000)  # least and most to count false positives in
-MANY = 100.0  # false positives to expect at the threshold: with so many it is known to 1 or 2 %
+NOISE_FRAMES = 3_000_000  # to count false positives in
+TRACE_FRAMES = (256, 32_768)  # shortest and longest trace that they are counted in: nothing changes beyond
+MANY = 100  # false positives: a threshold at which there are so many is known to 1 %
+MARGIN = 0.9  # of the budget is spent, since they are counted to 10 %
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Search:
     least_dff: float
     false_positives_per_minute: float
     criterion: str
+    denoised_share: float = 0.0
 
     @property
     def reach(self) -> int:
@@ -64,7 +68,10 @@ class Search:
             return self.threshold
         if self.detector == "sd":
             return SD_RULE
-        return budget_threshold(self.detector, self.rate, self.indicator, self.false_positives_per_minute, self.criterion)
+        # in steps of a factor 2: a length asks for no more than that it be known roughly
+        n_frames = 2 ** round(np.log2(np.clip(np.diff(self.bounds).max(), *TRACE_FRAMES)))
+        budget = self.false_positives_per_minute
+        return budget_threshold(self.detector, self.rate, self.indicator, budget, self.criterion, n_frames)
 
     def bridge(self, traces: np.ndarray) -> np.ndarray:
         """Fill short gaps, epoch by epoch."""
@@ -100,18 +107,18 @@ Peaks = tuple[np.ndarray, np.ndarray]
 
 
 def _runs(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
-    """Runs over the threshold; stacked peaks are parted by valleys of one SD."""
+    """Find runs over the threshold; stacked peaks are parted by valleys of one SD."""
     return find_peaks(traces, levels.high, levels.high, levels.valley, 1, search.bounds)
 
 
 def _noise_runs(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
-    """Runs that exceed k σ and last until the trace is back at rest, at least half a rise; parted by valleys of k σ."""
+    """Find runs that exceed k σ and last until the trace is back at rest, at least half a rise; parted by valleys of k σ."""
     shortest = max(1, search.reach // 2)
     return find_peaks(traces, levels.high, HYSTERESIS * levels.noise, levels.valley, shortest, search.bounds)
 
 
 def _pulses(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
-    """Pulses of the non-negative deconvolution that explain more than k σ, and climb.
+    """Find the pulses of the non-negative deconvolution that explain more than k σ, and climb.
 
     The transient that is looked for is that of one action potential, so that the second of two is not taken for the tail of the
     first. It rises at once; a real one takes a while, and loses least where two bins span its rise.
@@ -135,7 +142,7 @@ def _pulses(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
 
 
 def _binned(traces: np.ndarray, bounds: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of so many frames each, and the first bin of each epoch; a bin that is not complete is missing."""
+    """Return the means of so many frames each, and the first bin of each epoch; a bin that is not complete is missing."""
     if width == 1:
         return traces, bounds
     pieces = []
@@ -151,7 +158,7 @@ def _binned(traces: np.ndarray, bounds: np.ndarray, width: int) -> tuple[np.ndar
 
 
 def _template_peaks(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
-    """Onsets at which the transient of one action potential fits best, and better than the threshold."""
+    """Find the onsets at which the transient of one action potential fits best, and better than the threshold."""
     before, after = round(BASE * search.rate), max(2, round(TAIL * search.indicator.decay * search.rate))
     shape = search.indicator.shape(np.arange(-before, after) / search.rate)
     if search.criterion == "clements_bekkers":
@@ -164,13 +171,13 @@ def _template_peaks(traces: np.ndarray, levels: Levels, search: Search) -> Peaks
 
 
 def _later(onsets: np.ndarray, search: Search) -> np.ndarray:
-    """Frames at which transients that begin at these frames should peak, within their epochs."""
+    """Return the frames at which transients that begin at these frames should peak, within their epochs."""
     ends = search.bounds[np.searchsorted(search.bounds, onsets, side="right")]
     return np.asarray(np.minimum(onsets + search.reach, ends - 1))
 
 
 def _ridges(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
-    """Ridges of the wavelet transform whose strength exceeds k σ."""
+    """Find ridges of the wavelet transform whose strength exceeds k σ."""
     widths = np.geomspace(*WIDTHS, N_WIDTHS) * search.rate
     offsets, peaks, strength, _ = wavelet_ridges(traces, levels.noise, widths, search.bounds)
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
@@ -189,21 +196,29 @@ CRITERIA = ("matched_filter", "clements_bekkers")
 
 
 @lru_cache(maxsize=32)
-def budget_threshold(detector: str, rate: float, indicator: Indicator, budget: float, criterion: str) -> float:
-    """Find the threshold that white noise exceeds `budget` times a minute: counted in simulated noise, from a fixed seed.
+def budget_threshold(detector: str, rate: float, indicator: Indicator, budget: float, criterion: str, n_frames: int) -> float:
+    """Find the threshold that white noise exceeds `budget` times a minute: counted in simulated traces, from a fixed seed.
 
-    How often noise exceeds k falls about as exp(-k² / 2), whatever the detector: that tells the next k to try.
+    Their σ and their level are estimated as those of recordings are, so that short traces, whose σ is not so well known, get a
+    higher threshold. How often noise exceeds k falls as exp(-k² / 2), whatever the detector (Rice 1945, for what is smooth): that
+    tells the next k to try, and the last step from where there are enough to count.
     """
-    wanted = budget / 60.0 / rate
-    frames = int(np.clip(MANY / wanted, *NOISE_FRAMES))
-    noise = np.random.default_rng(0).standard_normal((max(1, frames // 10_000), 10_000), dtype=np.float32)
-    ones = np.ones(len(noise))
-    search = Search(detector, rate, np.array([0, noise.shape[1]]), indicator, 4.0, 0.0, budget, criterion)
+    wanted = MARGIN * budget / 60.0 / rate
+    noise = np.random.default_rng(0).standard_normal((max(1, NOISE_FRAMES // n_frames), n_frames), dtype=np.float32)
+    countable = max(wanted, MANY / noise.size)
+    rest, sigma = resting_level(noise), auto_noise(noise)
+    noise -= rest[:, None].astype(noise.dtype)
+    search = Search(detector, rate, np.array([0, n_frames]), indicator, 0.0, 0.0, budget, criterion)
+
+    def further(k: float, found: float, to: float) -> float:
+        return float(np.sqrt(max(k * k + 2.0 * np.log(found / to), 0.25)))
+
+    k = 3.7
     for _ in range(6):
-        k = search.k
-        levels = Levels(0 * ones, ones, k * ones, (1.0 if detector == "noise" else 0.5) * k * ones, 0 * ones)
-        found = max(len(DETECTORS[detector](noise, levels, search)[1]), 0.5) / noise.size
-        search = replace(search, threshold=float(np.sqrt(max(k * k + 2.0 * np.log(found / wanted), 0.25))))
-        if abs(search.k - k) < 0.002:
+        valley = (1.0 if detector == "noise" else 0.5) * k * sigma
+        found = len(DETECTORS[detector](noise, Levels(rest, sigma, k * sigma, valley, rest), replace(search, threshold=k))[1])
+        rate_found = max(found, 0.5) / noise.size
+        if abs(np.log(rate_found / countable)) < 0.3:
             break
-    return search.k
+        k = further(k, rate_found, countable)
+    return further(k, rate_found, wanted)

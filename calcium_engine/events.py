@@ -12,7 +12,7 @@ from calcium_engine.arguments import choose
 from calcium_engine.blocks import gather, mark_rows
 from calcium_engine.detectors import CRITERIA, DETECTORS, SD_RULE_LEAST_DFF, Levels, Search, levels_of
 from calcium_engine.indicators import get_indicator
-from calcium_engine.kernels import measure_events
+from calcium_engine.kernels import find_summits, measure_events
 from calcium_engine.schema import (
     DFF_TRACES,
     EVENT_FLAGS,
@@ -26,6 +26,9 @@ from calcium_engine.schema import (
     warn,
 )
 
+FRAMES_OF_A_TRANSIENT = (3.5, 10.0)  # in its FWHM: up to the first it is measured as it is, from the second on denoised
+NOISE_REMOVED = 0.7  # of σ, by denoising
+LEAST_CLIMB = 2.0  # σ of the measured trace by which an event rises from the valley before it: a shoulder of a tail is none
 ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
 
 Found = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
@@ -38,13 +41,17 @@ def find_events(traces: np.ndarray, measured: np.ndarray, levels: Levels, search
     if levels.zero.any():
         sought = sought - levels.zero[:, None].astype(traces.dtype)
     offsets, peaks = DETECTORS[search.detector](sought, levels, search)
+    if search.detector != "sd":
+        peaks = find_summits(bridged, search.reach, search.bounds, offsets, peaks)
     tau = search.indicator.tau * search.rate
-    columns, flags = measure_events(bridged, levels.rest, tau, search.reach, search.bounds, offsets, peaks)
+    columns, flags = measure_events(bridged, levels.rest, tau, search.bounds, offsets, peaks)
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
     columns["z"] = columns["amplitude"] / np.where(levels.noise > ROUNDING, levels.noise, np.nan)[rows]
     flags[columns["fwhm"] > search.indicator.longest_fwhm * search.rate] |= EVENT_FLAGS["long"]
-    # the sd rule looks at the height of the trace itself
     keep = columns["amplitude"] > (0.0 if search.detector == "sd" else search.least_dff)
+    if search.detector != "sd":  # which is a rule to the letter
+        sigma = levels.noise * (1.0 - NOISE_REMOVED * search.denoised_share)
+        keep &= ~(columns["climb"] < LEAST_CLIMB * sigma[rows])
     counts = np.bincount(rows[keep], minlength=len(traces))
     return counts, {name: column[keep] for name, column in columns.items()}, flags[keep]
 
@@ -80,7 +87,7 @@ def detect_events(
         criterion: of the template detector. "matched_filter" (default) knows σ; "clements_bekkers" compares the template's scale
             with its own standard error instead (Clements & Bekkers 1997, Biophys J 73:220).
         trace: what to search. Default: "sd" takes the most processed of `dff`, `detrended`, `denoised`; the others, which know
-            the noise, `detrended` or `dff`. Shapes are measured on `denoised` where it exists.
+            the noise, `detrended` or `dff`.
 
     Returns:
         The recording with the event table (dim `event`, ordered by neuron and time) and `active` (neuron × frame, onset to
@@ -89,6 +96,10 @@ def detect_events(
         1 compound (starts on the tail of another), 2 long (FWHM over four decay constants, 5 s for GCaMP6s), 4 fwhm_censored
         (cut off by a neighbour or edge, and continued by the decay), 8 edge, 16 onset_unseen (under way when the recording, an
         epoch or the trace after a gap begins). The attribute `k` of each column is the threshold in use.
+
+        Shapes are measured on the searched trace where a transient spans few frames, since denoising lowers and widens it there;
+        on `denoised`, where it exists, if it spans many, since noise heightens and narrows it; in between on a weighted mean of
+        both (attribute `denoised_share`). "sd" measures what it searches.
 
     Raises:
         MissingVariableError: there is no ΔF/F or no noise yet.
@@ -107,24 +118,29 @@ def detect_events(
         raise CalciumError(f"false_positives_per_minute is {false_positives_per_minute}, but must be positive, from 0.0001 to 60")
     searched = dff_trace(recording, trace, DFF_TRACES if detector == "sd" else DFF_TRACES[:2])
     array, noise = var(searched).check(recording), var("noise").check(recording)
-    measured = recording["denoised"].transpose("neuron", "frame") if "denoised" in recording else array
     least_dff = min_dff if min_dff is not None else SD_RULE_LEAST_DFF if detector == "sd" else 0.0
     if detector == "sd" and min_dff in (None, SD_RULE_LEAST_DFF) and array.attrs.get("units", "1") == "sigma":
         warn(
             f"the traces are in units of σ, and so is the second threshold of the sd rule: {least_dff:g} σ holds nothing back; "
             "give min_dff in σ (0 to have no second threshold)"
         )
+    kinetics, rate = get_indicator(indicator), sampling_rate(recording)
+    share = float(np.clip(np.interp(kinetics.fwhm * rate, FRAMES_OF_A_TRANSIENT, (0.0, 1.0)), 0.0, 1.0))
+    share = 0.0 if detector == "sd" or "denoised" not in recording.variables else share
+    measured = array
+    if share:
+        denoised = var("denoised").check(recording)
+        measured = denoised if share == 1.0 else array + np.array(share, array.dtype) * (denoised - array)
     parameters = {
         "detector": detector,
-        "indicator": get_indicator(indicator).name,
+        "indicator": kinetics.name,
         "threshold": threshold,
         "min_dff": float(least_dff),
         "false_positives_per_minute": None if detector == "sd" else float(false_positives_per_minute),
         "criterion": criterion if detector == "template" else None,
         "trace": searched,
-        "measured_on": str(measured.name),
     }
-    search = search_of(recording, parameters)
+    search = search_of(recording, {**parameters, "denoised_share": share})
     k = search.k  # before the blocks ask for it all at once
 
     def run(traces: np.ndarray, shapes: np.ndarray, sigma: np.ndarray) -> Found:
@@ -132,7 +148,7 @@ def detect_events(
         return find_events(traces, shapes, levels_of(traces, shapes, sigma, search), search)
 
     parts = gather(run, array, measured, per_neuron=[noise])
-    assembled = _assemble(recording, array, parts, search.rate, {**parameters, "k": k})
+    assembled = _assemble(recording, array, parts, rate, {**parameters, "k": k, "denoised_share": share})
     return record(assembled, "detect_events", **parameters)
 
 
@@ -148,6 +164,7 @@ def search_of(recording: xr.Dataset, parameters: Mapping[str, Any]) -> Search:
         least_dff=parameters["min_dff"],
         false_positives_per_minute=np.nan if budget is None else budget,
         criterion=parameters.get("criterion") or CRITERIA[0],
+        denoised_share=parameters.get("denoised_share", 0.0),
     )
 
 

@@ -10,9 +10,10 @@ import xarray as xr
 
 from calcium_engine.blocks import frames_of, over_frame
 from calcium_engine.coactivity import active_bins, bin_starts, event_bins
+from calcium_engine.detectability import judge_detector
 from calcium_engine.events import event_epochs, event_rows
 from calcium_engine.kernels import row_moments
-from calcium_engine.schema import EVENT_FLAGS, CalciumError, fresh, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import COORDINATES, EVENT_FLAGS, CalciumError, fresh, latest_trace, record, sampling_rate, var
 
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
 FANO_WINDOW = 10.0  # s
@@ -57,17 +58,21 @@ def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.nda
     rows = event_rows(recording)
     onset = var("event_onset").check(recording).values
     epoch = event_epochs(recording)
-    amplitude, fwhm = var("event_amplitude").check(recording).values, var("event_fwhm").check(recording).values
+    amplitude, fwhm, rise, decay = (
+        var(f"event_{name}").check(recording).values for name in ("amplitude", "fwhm", "rise", "decay")
+    )
     compound = (var("event_flags").check(recording).values & EVENT_FLAGS["compound"]) > 0
     order = np.lexsort((onset, rows))  # events or neurons may have been put in another order
     rows, onset, epoch, compound = rows[order], onset[order], epoch[order], compound[order]
-    amplitude, fwhm = amplitude[order], fwhm[order]
+    amplitude, fwhm, rise, decay = amplitude[order], fwhm[order], rise[order], decay[order]
     edges = np.searchsorted(rows, np.arange(recording.sizes["neuron"] + 1))
     of_events: dict[str, Callable[[slice], float]] = {
         "amplitude_median": lambda own: _median(amplitude[own]),
         "amplitude_cv": lambda own: _cv(amplitude[own]),
         "amplitude_gini": lambda own: _gini(amplitude[own]),
         "fwhm_median": lambda own: _median(fwhm[own]),
+        "rise_median": lambda own: _median(rise[own]),
+        "decay_median": lambda own: _median(decay[own]),
         "compounding_index": lambda own: float(compound[own].mean()),
     }
     of_intervals: dict[str, Callable[[np.ndarray], float]] = {
@@ -135,6 +140,30 @@ def _population_coupling(recording: xr.Dataset) -> np.ndarray:
     return np.where(variances > 0, covariance / np.sqrt(np.where(variances > 0, variances, 1.0)), np.nan)
 
 
+def _seen(recording: xr.Dataset, minutes: np.ndarray, counts: np.ndarray) -> dict[str, xr.DataArray]:
+    """Return what the detector could see in each neuron, and how many events it saw where there are none."""
+    judged = judge_detector(recording)
+    if judged is None:
+        return {}
+    rows, amplitude = event_rows(recording), var("event_amplitude").check(recording).values
+    units = str(recording["event_amplitude"].attrs.get("units", "1"))
+    expected = judged.expected_counts(rows, amplitude)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = np.where(counts > 0, counts / expected, np.nan)
+        ratio = np.where(counts > 0, judged.negative / np.maximum(counts, 1), np.nan)
+    pooled = float(judged.negative.sum() / counts.sum()) if counts.sum() else float("nan")
+    amplitudes, shares = judged.on_common_amplitudes()
+    of_amplitude = ("detectability_amplitude", amplitudes, {**COORDINATES["detectability_amplitude"], "units": units})
+    return {
+        "detectability": var("detectability").wrap(shares).assign_coords(detectability_amplitude=of_amplitude),
+        "lod50": var("lod50").wrap(judged.lod50(), units=units),
+        "detection_recall": var("detection_recall").wrap(recall),
+        "event_rate_corrected": var("event_rate_corrected").wrap(expected / minutes),
+        "negative_event_count": var("negative_event_count").wrap(np.rint(judged.negative).astype(np.int64)),
+        "negative_ratio": var("negative_ratio").wrap(ratio, pooled=pooled),
+    }
+
+
 def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> xr.Dataset:
     """Features of each neuron, from its events and its trace; NaN where it has too few events to tell.
 
@@ -145,10 +174,20 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
 
     Returns:
         The recording with, per neuron: `event_count`; `event_rate` (per minute of valid frames) with the exact 95 % Poisson
-        interval `event_rate_low`, `event_rate_high`; medians of amplitude, FWHM and inter-event interval; `amplitude_cv`,
-        `amplitude_gini`; `interval_cv`, `interval_lv`; `burst_share`; `compounding_index` (share of events on the tail of
-        another); `duty_cycle` (share of valid time inside events); `fano_factor` (windows of 10 s); `skewness` of the trace;
-        `population_coupling` (bins of 1 s). Intervals never span a gap between epochs.
+        interval `event_rate_low`, `event_rate_high`; medians of amplitude, FWHM, rise, decay and inter-event interval;
+        `amplitude_cv`, `amplitude_gini`; `interval_cv`, `interval_lv`; `burst_share`; `compounding_index` (share of events on the
+        tail of another); `duty_cycle` (share of valid time inside events); `fano_factor` (windows of 10 s); `skewness` of the
+        trace; `population_coupling` (bins of 1 s). Intervals never span a gap between epochs.
+
+        And what the detector could have seen, from transients of one action potential's shape that are planted into the searched
+        trace where nothing happens, in many sizes, and sought again by the same thresholds: `detectability` (the share found, by
+        `detectability_amplitude`), `lod50` (the amplitude that is found half the time), `event_rate_corrected` (per minute: the
+        rate of found and missed events, by most likelihood given the amplitudes measured; sizes of which under a tenth is found
+        are left out, so that it is a lower bound where small events are many) and `detection_recall` (the one rate over the
+        other): without it, the rates of neurons of unequal noise do not compare. And how many events there are in the inverted
+        trace, away from real ones, `negative_event_count`, and over the events, `negative_ratio`, with that of all neurons as
+        attribute `pooled`: symmetric noise gives as many false events (Dombeck et al. 2007, Neuron 56:43). NaN, or not there,
+        where the events or their trace do not come from `detect_events`, or there are too few quiet places.
 
     Raises:
         MissingVariableError: there are no events yet.
@@ -168,7 +207,7 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
     table |= {"event_rate": counts / minutes, "event_rate_low": low / minutes, "event_rate_high": high / minutes}
     table |= {"fano_factor": _fano(recording), "population_coupling": _population_coupling(recording)}
     result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
-    result = result.assign(
+    result = result.assign(_seen(recording, minutes, counts)).assign(
         event_count=var("event_count").wrap(counts),
         skewness=var("skewness").wrap(skewness),
         duty_cycle=var("duty_cycle").wrap(inside / valid.where(valid > 0)),

@@ -38,6 +38,12 @@ class Indicator:
         """Decay constant, s, of the transient of one action potential."""
         return self.half_decay / math.log(2)
 
+    @property
+    def fwhm(self) -> float:
+        """Full width at half maximum, s, of the transient of one action potential."""
+        fine = np.linspace(0.0, self.time_to_peak + self.half_decay, 2001)
+        return float(fine[-1] - fine[np.argmax(self.shape(fine) >= 0.5)])
+
     def shape(self, seconds: np.ndarray) -> np.ndarray:
         """ΔF/F at these times after one action potential, as a share of its peak: it rises and decays exponentially.
 

@@ -7,6 +7,7 @@ import pywt
 import reference
 
 from calcium_engine import kernels
+from calcium_engine.kernels.deconvolution import nonnegative_deconvolution, nonnegative_deconvolution_ar2
 
 
 def _shrink(kernel, traces, *, wavelet, levels, shrink):
@@ -84,10 +85,22 @@ CASES = {
         for kernel in ("stationary_shrink", "decimated_shrink")
         for shrink, wavelet, levels in (("bayes", "db2", 3), ("bayes", "db3", 2), ("visu", "sym4", 2), ("sure", "haar", 4))
     },
-    "nonnegative_deconvolution": (
-        partial(kernels.nonnegative_deconvolution, decay=0.8),
-        partial(reference.nonnegative_deconvolution, decay=0.8),
-        False,
-        False,
-    ),
+    **{
+        f"nonnegative_deconvolution, penalty {penalty}": (
+            partial(nonnegative_deconvolution, decay=0.8, penalty=penalty),
+            partial(reference.nonnegative_deconvolution, decay=0.8, penalty=penalty),
+            True,
+            False,
+        )
+        for penalty in (0.0, 0.7)
+    },
+    **{
+        f"nonnegative_deconvolution_ar2, rise {rise}, penalty {penalty}": (
+            partial(nonnegative_deconvolution_ar2, decay=0.8, rise=rise, penalty=penalty),
+            partial(reference.nonnegative_deconvolution_ar2, decay=0.8, rise=rise, penalty=penalty),
+            False,
+            False,
+        )
+        for rise, penalty in ((0.5, 0.0), (0.3, 0.7), (0.0, 0.0))
+    },
 }

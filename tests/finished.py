@@ -21,8 +21,8 @@ def finished_recording(neurons=12, frames=1200, fs=5.0, *, ensembles=2, seed=0, 
     )
     members = [np.arange(neurons)[k::ensembles][: max(3, neurons // (ensembles + 1))] for k in range(ensembles)]
     onsets, happened = _onsets(rng, neurons, time, members)
-    recording = _retention(_traces(recording, rng, onsets, fs))
-    recording = _events(recording, rng, onsets)
+    recording, sizes = _traces(recording, rng, onsets, fs)
+    recording = with_detectability(_events(_retention(recording), rng, onsets, sizes))
     return _ensembles(recording, rng, onsets, happened, members, fs)
 
 
@@ -38,12 +38,13 @@ def _onsets(rng, neurons, time, members):
 
 def _traces(recording, rng, onsets, fs):
     time, shape = recording.time.values, (recording.sizes["neuron"], recording.sizes["frame"])
-    clean = np.zeros(shape, dtype=np.float32)
+    clean, sizes = np.zeros(shape, dtype=np.float32), []
     for i, row in enumerate(onsets):
         for when in row:
             first = int(np.searchsorted(time, when))
             after = np.arange(len(time) - first) / fs
-            clean[i, first:] += rng.lognormal(-0.7, 0.3) * np.exp(-after / 1.2) * (1 - np.exp(-after / 0.2))
+            sizes.append(rng.lognormal(-0.7, 0.3))
+            clean[i, first:] += sizes[-1] * np.exp(-after / 1.2) * (1 - np.exp(-after / 0.2))
     f0 = (400 * rng.uniform(0.6, 1.6, (shape[0], 1)) * (1 + 0.1 * np.sin(time / 90))).astype(np.float32)
     drift = (0.05 * np.sin(time / 40) * np.ones(shape)).astype(np.float32)
     dff = clean + drift + 0.06 * rng.standard_normal(shape).astype(np.float32)
@@ -57,7 +58,7 @@ def _traces(recording, rng, onsets, fs):
     }
     recording = recording.assign({name: var(name).wrap(value.astype(np.float32)) for name, value in rows.items()})
     recording["baseline"].attrs |= {"method": "masked", "window_s": 60.0}
-    return _quality(recording, rng)
+    return _quality(recording, rng), 0.61 * np.array(sizes)  # the highest value of one of size 1
 
 
 def _quality(recording, rng):
@@ -96,22 +97,27 @@ def _retention(recording):
     return recording.assign({name: var(name).wrap(value) for name, value in values.items()}).assign_coords(coords)
 
 
-def _events(recording, rng, onsets):
+def _events(recording, rng, onsets, amplitude):
     neurons, minutes = recording.sizes["neuron"], recording.sizes["frame"] / float(recording.sampling_rate) / 60
     onset = np.concatenate(onsets) if onsets else np.zeros(0)
     row = np.repeat(np.arange(neurons), [len(one) for one in onsets])
     width = rng.lognormal(0.2, 0.4, onset.size)
     table = {
         "onset": onset,
-        "peak": onset + 0.3,
+        "peak": onset + 0.4,
         "offset": onset + 2.0,
         "fwhm": width,
-        "amplitude": rng.lognormal(-0.7, 0.5, onset.size),
+        "amplitude": amplitude,
+        "peak_dff": amplitude,
+        "rise": rng.lognormal(-1.6, 0.3, onset.size),
+        "decay": np.where(rng.random(onset.size) < 0.2, np.nan, rng.lognormal(0.2, 0.3, onset.size)),
+        "z": amplitude / 0.06,
     }
-    settings = {"detector": "pulse", "trace": "detrended", "indicator": recording.attrs["indicator"]}
+    settings = {"detector": "pulse", "trace": "detrended", "denoised_share": 0.5, "indicator": recording.attrs["indicator"]}
+    settings |= {"k": 4.5, "min_dff": 0.0, "false_positives_per_minute": 0.01}
     recording = recording.assign({f"event_{name}": var(f"event_{name}").wrap(value, **settings) for name, value in table.items()})
     recording["event_neuron"] = var("event_neuron").wrap(recording.neuron.values[row])
-    recording["event_flags"] = var("event_flags").wrap(np.where(width > 5, 2, 0).astype(np.uint8))
+    recording["event_flags"] = var("event_flags").wrap((2 * (width > 5) + _neighbours(onset, row)).astype(np.uint8))
     time, active = recording.time.values, np.zeros((neurons, recording.sizes["frame"]), bool)
     for i, when in zip(row, onset, strict=True):
         active[i, (time >= when) & (time <= when + 2)] = True
@@ -121,6 +127,44 @@ def _events(recording, rng, onsets):
         medians = np.bincount(row, weights=table["amplitude"], minlength=neurons) / count
     per_neuron = {"event_count": count, "event_rate": count / minutes, "amplitude_median": medians}
     return recording.assign({name: var(name).wrap(value) for name, value in per_neuron.items()})
+
+
+def _neighbours(onset, row):
+    """Flags of events that start within 1.5 s of another: 1 where they start on its tail, 4 where it is cut off by them."""
+    close = (np.diff(onset) < 1.5) & (np.diff(row) == 0)
+    return np.append(False, close)[: len(onset)] + 4 * np.append(close, False)[: len(onset)]
+
+
+def with_detectability(recording, seed=0):
+    """What each neuron's noise lets be found: probit curves over amplitudes, found half the time at a few σ of it."""
+    from scipy.special import ndtr
+
+    rng, neurons = np.random.default_rng(seed), recording.sizes["neuron"]
+    lod = 3.5 * recording["noise"].values * rng.lognormal(0, 0.4, neurons)
+    usable = lod[np.isfinite(lod) & (lod > 0)]
+    middle = float(np.median(usable)) if usable.size else 0.2
+    amplitude = np.geomspace(middle / 6, middle * 6, 12)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = ndtr(np.log(amplitude / lod[:, None]) / 0.3)
+    own = np.interp(recording["amplitude_median"], amplitude, np.arange(12.0))
+    recall = np.array(
+        [np.interp(one, np.arange(12.0), row) if np.isfinite(one) else np.nan for one, row in zip(own, found, strict=True)]
+    )
+    count, rate = recording["event_count"].values, recording["event_rate"].values
+    negative = rng.binomial(count, 0.02)
+    units = recording["event_amplitude"].attrs.get("units", "1")
+    values = {
+        "lod50": lod,
+        "detection_recall": recall,
+        "event_rate_corrected": rate / np.clip(recall, 0.1, 1.0),
+        "negative_event_count": negative,
+        "negative_ratio": np.where(count > 0, negative / np.maximum(count, 1), np.nan),
+        "detectability": found,
+    }
+    recording = recording.assign({name: var(name).wrap(value) for name, value in values.items()})
+    recording["lod50"].attrs["units"] = units
+    recording["negative_ratio"].attrs["pooled"] = float(negative.sum() / max(count.sum(), 1))
+    return recording.assign_coords(detectability_amplitude=("detectability_amplitude", amplitude, {"units": units}))
 
 
 def _ensembles(recording, rng, onsets, happened, members, fs):

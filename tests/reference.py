@@ -206,15 +206,47 @@ def decimated_shrink(traces, noise, wavelet, levels, *, shrink="bayes"):
     return out
 
 
-def nonnegative_deconvolution(traces, decay):
-    """Least squares over activity at every frame, and what was there at the first, none of them negative."""
+def _least_squares(response, trace, penalty):
+    """Minimum of ½ |response · x − trace|² + penalty · x over x ≥ 0, where `response` is square and can be inverted."""
     from scipy.optimize import lsq_linear
 
-    n = traces.shape[1]
-    lag = np.subtract.outer(np.arange(n), np.arange(n))
-    response = np.where(lag >= 0, decay ** np.maximum(lag, 0), 0.0)
+    # the penalty is linear in x, and so in response · x: it lowers the trace
+    lowered = trace - np.linalg.solve(response.T, penalty)
     # not scipy.optimize.nnls, whose answer was seen to be far from the least squares
-    activity = np.array([lsq_linear(response, trace, bounds=(0, np.inf), method="bvls").x for trace in traces.astype(np.float64)])
+    return lsq_linear(response, lowered, bounds=(0, np.inf), method="bvls", tol=1e-13, max_iter=10 * len(trace)).x
+
+
+def nonnegative_deconvolution(traces, decay, penalty=0.0):
+    """Least squares over activity at every valid frame, and what was there at the first, none of them negative."""
+    out = np.where(np.isnan(traces), np.nan, 0.0)
+    for i, trace in enumerate(traces.astype(np.float64)):
+        frames = np.flatnonzero(~np.isnan(trace))
+        if len(frames):
+            lag = np.subtract.outer(frames, frames)
+            response = np.where(lag >= 0, decay ** np.maximum(lag, 0), 0.0)
+            activity = _least_squares(response, trace[frames], np.where(frames > frames[0], penalty, 0.0))
+            out[i, frames[1:]] = activity[1:]
+    return out
+
+
+def rising_response(n, decay, rise):
+    """Calcium (frame × activity) of one unit of what was there before, of a rise to the second frame, and of later activity."""
+    response = np.zeros((n, n))
+    response[:, 0] = decay ** np.arange(n)
+    for j in range(1, n):
+        response[j, j] = 1.0
+        for t in range(j + 1, n):
+            response[t, j] = (decay + rise) * response[t - 1, j] - decay * rise * response[t - 2, j]
+    return response
+
+
+def nonnegative_deconvolution_ar2(traces, decay, rise, penalty=0.0):
+    """The same with a rise, no frame missing; the calcium of the first two frames may be any that earlier activity can leave."""
+    n = traces.shape[1]
+    response = rising_response(n, decay, rise)
+    penalties = np.where(np.arange(n) > 1, penalty, 0.0)
+    activity = np.array([_least_squares(response, trace, penalties) for trace in traces.astype(np.float64)])
+    activity[:, 1:2] = np.maximum(activity[:, 1:2] - rise * activity[:, :1], 0.0)
     activity[:, 0] = 0.0
     return activity
 

@@ -105,7 +105,7 @@ def test_traces_in_units_of_the_noise_are_shown_in_sigma(recording):
     scaled = in_sigma(recording)
     stages = draw(plot.plot_stages, scaled, neurons=[1])
     assert [one.get_ylabel() for one in stages[2:]] == ["ΔF (σ)", "background\nremoved (σ)", "denoised (σ)"]
-    for name in ("01_stages", "04_events", "06_features"):
+    for name in ("01_stages", "04_events", "07_features"):
         said = everything_written(draw(FIGURES[name], scaled))
         assert "σ" in said and "%" not in said and "ΔF/F" not in said, name
     assert " σ " in facts.about_features(scaled)[0] and "%" in facts.about_features(recording)[0]

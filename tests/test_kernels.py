@@ -213,7 +213,7 @@ def _events(array, bounds=None, tau=6.0, **levels):
     bounds = np.array([0, array.shape[1]]) if bounds is None else bounds
     ones = np.ones(len(array))
     offsets, peaks = kernels.find_peaks(array, ones * levels.get("high", 1.0), ones * 0.1, ones * 0.5, 1, bounds)
-    return offsets, *kernels.measure_events(array, 0.0 * ones, tau, 2, bounds, offsets, peaks)
+    return offsets, *kernels.measure_events(array, 0.0 * ones, tau, bounds, offsets, peaks)
 
 
 @given(traces(max_frames=120))
@@ -232,7 +232,7 @@ def test_scaling_a_trace_scales_amplitudes_and_nothing_else(array, scale):
     array = np.asarray(array, dtype=np.float64)
     ones = np.ones(len(array))
     offsets, peaks = kernels.find_peaks(array, ones, ones * 0.1, ones * 0.5, 1, np.array([0, array.shape[1]]))
-    arguments = (6.0, 2, np.array([0, array.shape[1]]), offsets, peaks)
+    arguments = (6.0, np.array([0, array.shape[1]]), offsets, peaks)
     plain, flags = kernels.measure_events(array, 0 * ones, *arguments)
     scaled, scaled_flags = kernels.measure_events(scale * array, 0 * ones, *arguments)
     for name in plain:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import calcium_engine
 
-STEPS = "levels neuropil baseline noise denoise deconvolve detectors events features coactivity ensembles quality planting retention"
+STEPS = "levels neuropil baseline noise denoise deconvolve detectors events detectability features coactivity ensembles quality"
+STEPS += " planting retention"
 ROOMS = [
     "schema indicators arguments",
     "io",

@@ -7,7 +7,7 @@ import pytest
 from finished import finished_recording
 
 from calcium_engine.plot import FIGURES, write_figures
-from calcium_engine.report import facts, population, tables, words, write_report
+from calcium_engine.report import events, facts, population, tables, words, write_report
 from calcium_engine.schema import CalciumError
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -76,7 +76,7 @@ def test_numbers_in_the_text_are_those_of_the_recording(recording, tmp_path):
     text = Page(report_of(recording, tmp_path)).text
     rules = recording["is_coactive"].attrs
     for said in (
-        f"{recording.sizes['event']:,} events in",
+        f"{recording.sizes['event']:,} events in 12 of 12 neurons by the detector 'pulse' on 'detrended', as those of GCaMP6s",
         f"significant from {rules['threshold']} coactive neurons",
         f"{words.number(rules['attained_alpha'])} (attained α)",
         f"{int(recording['is_coactive'].sum())} did",
@@ -136,7 +136,7 @@ def test_nothing_is_written_where_the_report_fails(recording, tmp_path):
 
 
 def test_figures_come_from_a_folder_or_a_mapping(recording, tmp_path):
-    page = Page(report_of(recording, tmp_path, figures={"08_null": PIXEL}))
+    page = Page(report_of(recording, tmp_path, figures={"10_null": PIXEL}))
     assert page.tags.count("img") == 1
     folder = tmp_path / "figures"
     write_figures(recording[["fluorescence", "baseline"]], folder, dpi=40)
@@ -247,7 +247,8 @@ def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
     )
     done = analyze(planted, recipe)
     folder = tmp_path / "figures"
-    missing = {"13_positions"} if "retention_amplitude" in done else {"13_positions", "03_retention"}
+    needs = {"15_positions": "x", "03_retention": "retention_amplitude", "08_detectability": "lod50"}
+    missing = {name for name, variable in needs.items() if variable not in done.variables}
     assert [path.stem for path in write_figures(done, folder, dpi=40)] == [name for name in FIGURES if name not in missing]
     page = Page(report_of(done, tmp_path, figures=folder))
     assert f"{done.sizes['event']:,} events in" in page.text
@@ -255,3 +256,113 @@ def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
     assert recipe in page.text
     steps = [row[0] for row in tables.steps_table(done)[1]]
     assert steps[-3:] == ["compute_coactivity", "find_ensemble_events", "find_ensembles"]
+
+
+def test_the_threshold_and_what_noise_alone_would_give_are_told(recording):
+    said = " ".join(events.about_detection(recording))
+    expected = 0.01 * 12 * 1200 / 5.0 / 60
+    assert "4.5 times what noise of σ gives, which follows from a budget of 0.01 false events" in said
+    assert f"about {words.number(expected)} of the {recording.sizes['event']} events" in said
+
+    def sought(**settings):
+        onset = recording["event_onset"].copy()
+        onset.attrs = settings
+        return " ".join(events.about_detection(recording.assign(event_onset=onset)))
+
+    said = sought(detector="sd", k=5.0, min_dff=0.1)
+    assert "5 SD of the whole trace and 10 % ΔF/F" in said and "budget" not in said
+    assert "6 times what noise of σ gives, as asked for" in sought(
+        detector="pulse", k=6.0, threshold=6.0, false_positives_per_minute=0.01
+    )
+    assert "The threshold follows from a budget of 0.01" in sought(detector="pulse", false_positives_per_minute=0.01)
+    assert "threshold" not in sought()
+    assert events.about_detection(recording[["dff"]]) == []
+
+
+def test_too_many_events_in_the_inverted_traces_are_warned_of(recording, tmp_path):
+    def with_ratio(pooled):
+        return recording.assign(negative_ratio=recording["negative_ratio"].assign_attrs(pooled=pooled))
+
+    few, many = with_ratio(0.03), with_ratio(0.12)
+    assert (
+        "3 % as many as in the traces" in " ".join(events.about_detection(few)) and "Dombeck" in events.about_detection(few)[-1]
+    )
+    assert not any("inverted" in line for line in events.warnings_of(few))
+    text = Page(report_of(many, tmp_path)).text
+    assert text.count("12 % as many as in the traces") == 2 and "Warning" in text  # at the head, and among the events
+    del few["negative_ratio"].attrs["pooled"]
+    negative, count = int(recording["negative_event_count"].sum()), recording.sizes["event"]
+    assert f"{words.number(100 * negative / count)} % as many" in " ".join(events.about_detection(few))
+
+
+def test_what_could_be_found_is_told_in_numbers(recording):
+    lod = recording["lod50"].copy(data=np.r_[np.nan, np.linspace(0.1, 0.32, 11)])
+    told = recording.assign(lod50=lod, event_rate_corrected=recording["event_rate"] * 3)
+    said = " ".join(events.about_detectability(told))
+    assert "median of the neurons: 21 % ΔF/F" in said and "It is unknown in 1 neuron." in said
+    assert f"{int((lod > 0.22).sum())} neurons of 11 cannot see a single action potential of GCaMP6s (22 % ΔF/F)" in said
+    rates = [words.number(float(factor * np.median(recording["event_rate"]))) for factor in (3, 1)]
+    assert f"{rates[0]} per minute instead of {rates[1]}; in 12 neurons" in said
+    clear = recording.assign(lod50=lod * 0 + 0.05)
+    assert "Every neuron where it is known sees a single action potential" in " ".join(events.about_detectability(clear))
+    blank = " ".join(events.about_detectability(recording.assign(lod50=lod * np.nan)))
+    assert "In no neuron could be measured" in blank
+    floored = " ".join(events.about_detectability(told.assign(f0_floored=recording["neuron"] > 0)))
+    assert "cannot see" not in floored and "LOD50 is not compared" in floored
+    sigma = recording.assign(lod50=(lod / 0.06).assign_attrs(units="sigma"))
+    assert "σ" in events.about_detectability(sigma)[0] and "cannot see" not in " ".join(events.about_detectability(sigma))
+
+
+def believable(recording, **values):
+    """The recording without a reason to doubt any of its neurons but those given."""
+    neurons = recording.sizes["neuron"]
+    clean = {name: np.zeros(neurons, dtype=bool) for name in ("saturated_activity", "f0_floored", "low_passed_input")}
+    clean |= {"lod50": np.full(neurons, 0.01), "negative_event_count": np.zeros(neurons, dtype=int)}
+    clean |= {"negative_ratio": np.zeros(neurons), "event_flags": np.zeros(recording.sizes["event"], dtype=np.uint8)}
+    return recording.assign({name: recording[name].copy(data=value) for name, value in (clean | values).items()})
+
+
+def test_neurons_whose_detections_should_not_be_believed_are_listed_with_the_reasons(recording, tmp_path):
+    assert events.doubtful_table(believable(recording)) is None
+    assert "No neuron's detections are in doubt" in events.about_detectability(believable(recording))[-1]
+    rows = np.arange(12)
+    of = np.searchsorted(recording["neuron"].values, recording["event_neuron"].values)
+    doubted = believable(
+        recording,
+        lod50=np.where(rows == 4, np.nan, np.where(rows == 5, 2.0, 0.01)),
+        negative_event_count=np.where(rows == 5, 3, np.where(rows == 6, 1, 0)),
+        negative_ratio=np.where((rows == 5) | (rows == 6), 0.2, 0.0),
+        low_passed_input=rows == 7,
+        event_flags=np.where(of == 8, 2, np.where(of == 9, 4, 0)).astype(np.uint8),
+    )
+    heads, table = events.doubtful_table(doubted)
+    assert heads[2] == "LOD50 (%)"
+    assert [row[0] for row in table] == ["6", "8", "5", "9", "10"]  # most reasons first, then the gravest; ids count from 1
+    reasons = {row[0]: row[3] for row in table}
+    assert "3 events in the inverted trace (20 %); misses an event" in reasons["6"]
+    assert (reasons["5"], "smoothed" in reasons["8"]) == ("LOD50 unknown", True)
+    assert "(long)" in reasons["9"] and "(fwhm_censored)" in reasons["10"]
+    assert table[0][1:3] == [str(int((of == 5).sum())), "200"]
+    page = Page(report_of(doubted, tmp_path))
+    assert "Detections of 5 neurons of 12 should not be believed" in page.text and "neuron in doubt" in page.text
+
+
+def test_the_list_of_doubtful_neurons_stays_short():
+    many = finished_recording(neurons=50, frames=400, ensembles=0)
+    _, table = events.doubtful_table(believable(many, f0_floored=np.ones(50, dtype=bool)))
+    assert len(table) == 31 and table[-1][0] == "and 20 more"
+
+
+@pytest.mark.parametrize("case", ["older", "no events", "one neuron", "no features", "a selection"])
+def test_what_is_said_of_detections_holds_whatever_is_missing(case, recording, tmp_path):
+    new = ["lod50", "detection_recall", "event_rate_corrected", "negative_event_count", "negative_ratio"]
+    old = recording.drop_vars([*new, "detectability", "event_rise", "event_decay", "event_z", "event_peak_dff"])
+    none = without_ensemble_events(recording).isel(event=slice(0, 0))
+    given, said = {
+        "older": (old, "was not measured: compute_features() plants transients to see"),
+        "no events": (none, "No events: no transient"),
+        "one neuron": (finished_recording(neurons=1, ensembles=0), "events in 1 of 1 neuron"),
+        "no features": (old.drop_vars(["event_rate", "event_count", "amplitude_median", "event_flags"]), "was not measured"),
+        "a selection": (recording.isel(neuron=slice(0, 3)), "of 3"),
+    }[case]
+    assert said in Page(report_of(given, tmp_path)).text

@@ -8,8 +8,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calcium_engine.schema import MissingVariableError, var
-from calcium_engine.score import _match, best_match, describe_recovery, score_ensembles, score_events, score_recovery
+from calcium_engine.schema import CalciumError, MissingVariableError, var
+from calcium_engine.score import best_match, describe_recovery, score_ensembles, score_events, score_recovery
+from calcium_engine.score.truth import match
 from calcium_engine.simulate import simulate_recording
 
 
@@ -49,18 +50,41 @@ def test_each_group_of_spikes_is_found_by_the_event_nearest_to_it():
     events = [("a", 10.6), ("a", 10.1), ("b", 20.0), ("c", 29.6), ("d", 10.0)]
     scores = score_events(recording_of(spikes, events))
     # groups: a at 10 (3 spikes), a at 20 (1), b at 10 (1), c at 30 (4); found: a at 10 and c at 30
-    assert scores == pytest.approx(
-        {
-            "spike_groups": 4,
-            "events": 5,
-            "event_precision": 2 / 5,
-            "event_recall": 2 / 4,
-            "event_f1": 4 / 9,
-            "event_recall_1": 0,
-            "event_recall_2_3": 1,
-            "event_recall_4": 1,
-        }
-    )
+    expected = {
+        "spike_groups": 4,
+        "events": 5,
+        "event_precision": 2 / 5,
+        "event_recall": 2 / 4,
+        "event_f1": 4 / 9,
+        "event_recall_1": 0,
+        "event_recall_2_3": 1,
+        "event_recall_4": 1,
+        "event_f1_median": 0.25,  # a 1/2, b 0, c 1, and d, which has an event alone, 0
+        "onset_error": 0.25,  # a 0.1 late, c 0.4 early
+        "onset_bias": -0.15,
+    }
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+
+
+def test_every_score_has_its_interval_and_another_recording_may_hold_the_truth():
+    truth = recording_of([("a", 10.0), ("b", 20.0), ("b", 40.0)])
+    found = recording_of(found=[], events=[("a", 10.1), ("b", 20.2)])
+    scores = score_events(found.drop_vars(["true_spike_time", "true_spike_neuron"]), truth)
+    assert scores["event_recall"] == pytest.approx(2 / 3)
+    assert scores["onset_error"] == pytest.approx(0.15)
+    for name in ("event_precision", "event_recall", "event_f1", "event_f1_median", "onset_error", "onset_bias"):
+        assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"]
+    assert scores["event_recall_low"] < scores["event_recall_high"]
+    np.testing.assert_equal(scores, score_events(found, truth))
+
+
+def test_window_and_gap_are_the_users():
+    recording = recording_of([("a", 10.0), ("a", 10.5)], [("a", 11.2)])
+    assert score_events(recording)["spike_groups"] == 2
+    one = score_events(recording, group_gap=0.6, window=(-0.1, 1.5))
+    assert (one["spike_groups"], one["event_recall"]) == (1, 1)
+    with pytest.raises(CalciumError, match="a later end"):
+        score_events(recording, window=(1.0, 0.0))
 
 
 @pytest.mark.parametrize(("lag", "right"), [(-0.6, 0), (-0.45, 1), (0.0, 1), (0.7, 1), (0.8, 0)])
@@ -180,7 +204,7 @@ def test_matching_agrees_with_the_obvious_way(truth, found):
     window = (-0.55, 0.75)
     truth_row, truth_time = (np.array([pair[k] for pair in truth], dtype=float) for k in (0, 1))
     found_row, found_time = (np.array([pair[k] for pair in found], dtype=float) for k in (0, 1))
-    true_hit, found_hit = _match(truth_time / 10, truth_row, found_time / 10, found_row, window)
+    true_hit, found_hit = (partner >= 0 for partner in match(truth_time / 10, truth_row, found_time / 10, found_row, window))
     lags = found_time[None, :] / 10 - truth_time[:, None] / 10
     allowed = (found_row[None, :] == truth_row[:, None]) & (lags > window[0]) & (lags < window[1])
     assert true_hit.sum() == found_hit.sum()

@@ -2,7 +2,7 @@
 
 from calcium_engine.kernels.baseline import hand_over, masked_baseline, pool
 from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
-from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
+from calcium_engine.kernels.deconvolution import nonnegative_deconvolution, nonnegative_deconvolution_ar2
 from calcium_engine.kernels.events import find_peaks, measure_events
 from calcium_engine.kernels.gaps import fill_gaps, has_gaps
 from calcium_engine.kernels.mode import correlation_below, spread_below_mode, window_mode
@@ -12,6 +12,7 @@ from calcium_engine.kernels.pulses import find_pulses
 from calcium_engine.kernels.ridge import wavelet_ridges
 from calcium_engine.kernels.rolling import rolling_quantile
 from calcium_engine.kernels.similarity import jaccard_similarity
+from calcium_engine.kernels.summits import find_summits
 from calcium_engine.kernels.template import clements_bekkers, matched_filter
 from calcium_engine.kernels.wavelet import decimated_shrink, stationary_shrink
 
@@ -23,6 +24,7 @@ __all__ = [
     "fill_gaps",
     "find_peaks",
     "find_pulses",
+    "find_summits",
     "hand_over",
     "has_gaps",
     "jaccard_similarity",
@@ -30,6 +32,7 @@ __all__ = [
     "matched_filter",
     "measure_events",
     "nonnegative_deconvolution",
+    "nonnegative_deconvolution_ar2",
     "poisson_binomial_pmf",
     "poisson_binomial_sf",
     "pool",

@@ -10,7 +10,7 @@ from calcium_engine.kernels._jit import inline, kernel
 
 @inline
 def _correlate(x, template, before, bounds, out):
-    """Sum of template · trace around each frame; beyond an epoch's ends and where frames are missing, the trace is at rest (0)."""
+    """Sum of template · trace around each frame; beyond an epoch's ends, and where frames are missing, it is at rest (0)."""
     n = x.shape[0]
     known = x.copy()
     for t in range(n):
@@ -90,6 +90,7 @@ def matched_filter(traces: np.ndarray, template: np.ndarray, before: int, bounds
     array([[-0.71,  1.41, -0.71,  0.  ]])
     """
     centred, bounds = _checked(traces, template, bounds)
+    traces = np.ascontiguousarray(traces)
     out = np.empty_like(traces)
     _matched_filter(traces, (centred / np.linalg.norm(centred)).astype(traces.dtype), int(before), bounds, out)
     return out
@@ -112,5 +113,5 @@ def clements_bekkers(traces: np.ndarray, template: np.ndarray, before: int, boun
     """
     centred, bounds = _checked(traces, template, bounds)
     out = np.empty(traces.shape, np.float64)
-    _clements_bekkers(traces.astype(np.float64), centred, float(centred @ centred), int(before), bounds, out)
+    _clements_bekkers(np.array(traces, np.float64, order="C"), centred, float(centred @ centred), int(before), bounds, out)
     return out.astype(traces.dtype)

@@ -1,18 +1,23 @@
 """One function a figure: a recording in, Matplotlib Axes out."""
 
-from calcium_engine.plot.activity import plot_features, plot_raster
+from calcium_engine.plot.activity import plot_raster
 from calcium_engine.plot.clusters import plot_cut, plot_similarity
 from calcium_engine.plot.coactivity import plot_coactivity, plot_null
+from calcium_engine.plot.detectability import plot_detectability
 from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
+from calcium_engine.plot.events import plot_events
+from calcium_engine.plot.features import plot_features
 from calcium_engine.plot.figures import FIGURES, render_figures, write_figures
 from calcium_engine.plot.noise import plot_noise
 from calcium_engine.plot.retention import plot_retention
-from calcium_engine.plot.traces import plot_events, plot_stages
+from calcium_engine.plot.traces import plot_stages
+from calcium_engine.plot.transient import plot_transient
 
 __all__ = [
     "FIGURES",
     "plot_coactivity",
     "plot_cut",
+    "plot_detectability",
     "plot_ensembles",
     "plot_events",
     "plot_features",
@@ -24,6 +29,7 @@ __all__ = [
     "plot_retention",
     "plot_similarity",
     "plot_stages",
+    "plot_transient",
     "render_figures",
     "write_figures",
 ]

@@ -252,3 +252,16 @@ def few_ticks(rows: int, most: int = 12) -> np.ndarray:
     step = -(-rows // most)
     nice = next(one for one in (2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, step) if one >= step)
     return np.arange(0, rows, nice)
+
+
+def log_axis(axes: Axes, which: str, ratio: float) -> None:
+    """Make an axis logarithmic, with plain numbers: decades only where there are many, else some between them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(
+        LogLocator(subs=(1.0,) if ratio > 60 else (1.0, 2.0, 5.0) if ratio > 8 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

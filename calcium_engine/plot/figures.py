@@ -12,13 +12,17 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.plot._canvas import offscreen
-from calcium_engine.plot.activity import plot_features, plot_raster
+from calcium_engine.plot.activity import plot_raster
 from calcium_engine.plot.clusters import plot_cut, plot_similarity
 from calcium_engine.plot.coactivity import plot_coactivity, plot_null
+from calcium_engine.plot.detectability import plot_detectability
 from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
+from calcium_engine.plot.events import plot_events
+from calcium_engine.plot.features import plot_features
 from calcium_engine.plot.noise import plot_noise
 from calcium_engine.plot.retention import plot_retention
-from calcium_engine.plot.traces import plot_events, plot_stages
+from calcium_engine.plot.traces import plot_stages
+from calcium_engine.plot.transient import plot_transient
 from calcium_engine.schema import MissingVariableError
 
 FIGURES: dict[str, Callable[..., Any]] = {
@@ -26,15 +30,17 @@ FIGURES: dict[str, Callable[..., Any]] = {
     "02_noise": plot_noise,
     "03_retention": plot_retention,
     "04_events": plot_events,
-    "05_raster": plot_raster,
-    "06_features": plot_features,
-    "07_coactivity": plot_coactivity,
-    "08_null": plot_null,
-    "09_similarity": plot_similarity,
-    "10_cut": plot_cut,
-    "11_membership": plot_membership,
-    "12_ensembles": plot_ensembles,
-    "13_positions": plot_positions,
+    "05_transient": plot_transient,
+    "06_raster": plot_raster,
+    "07_features": plot_features,
+    "08_detectability": plot_detectability,
+    "09_coactivity": plot_coactivity,
+    "10_null": plot_null,
+    "11_similarity": plot_similarity,
+    "12_cut": plot_cut,
+    "13_membership": plot_membership,
+    "14_ensembles": plot_ensembles,
+    "15_positions": plot_positions,
 }
 
 

@@ -9,7 +9,17 @@ import xarray as xr
 from calcium_engine.schema import var
 
 # Fractions of F0 are shown in percent, as the field reads them.
-PERCENT = ("dff", "background", "detrended", "denoised", "noise", "event_amplitude", "event_peak_dff", "amplitude_median")
+PERCENT = (
+    "dff",
+    "background",
+    "detrended",
+    "denoised",
+    "noise",
+    "event_amplitude",
+    "event_peak_dff",
+    "amplitude_median",
+    "lod50",
+)
 UNITS = {"1": "", "count": "", "min^-1": "min⁻¹", "% Hz^-1/2": "% Hz$^{-1/2}$", "sigma": "σ"}
 
 # What is flagged of a neuron, in a word or two, the worst first.

@@ -1,4 +1,4 @@
-"""Traces: at every stage of their cleaning, and with their events."""
+"""Traces at every stage of their cleaning."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import xarray as xr
 
 from calcium_engine.plot._canvas import (
     BLUE,
-    GREY,
     INK,
     ORANGE,
     PALE,
     VERMILLION,
-    event_rows,
     own_events,
     panels,
     positions,
@@ -26,8 +24,9 @@ from calcium_engine.plot._canvas import (
     time_unit,
     whole_time_axis,
 )
-from calcium_engine.plot.naming import flags_of, meaning, shown_in
-from calcium_engine.schema import TRACES, CalciumError, epoch_bounds, latest_trace, var
+from calcium_engine.plot.naming import flags_of, shown_in
+from calcium_engine.plot.stretch import frames_within, over, representatives, stretch
+from calcium_engine.schema import TRACES, latest_trace, var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +42,6 @@ STAGES: tuple[Stage, ...] = (
 )
 RELATIVE = ("dff", "detrended", "denoised")  # these share a scale and have a zero
 SMALL_LEGEND: Any = {"frameon": False, "borderaxespad": 0.0, "handlelength": 1.2, "columnspacing": 1.2}
-STRETCH = 120.0  # seconds: long enough for several transients, short enough to see the shape of each
 
 
 @styled
@@ -72,8 +70,8 @@ def plot_stages(
     """
     latest_trace(recording, TRACES)
     recording = own_events(recording) if "event_neuron" in recording.variables else recording
-    rows = _representatives(recording, 3) if neurons is None else positions(recording, neurons)
-    window = _stretch(recording, rows, start, duration)
+    rows = representatives(recording, 3) if neurons is None else positions(recording, neurons)
+    window = stretch(recording, rows, start, duration)
     stages = [stage for stage in STAGES if stage[0] in recording.variables]
     mosaic = [[f"{stage} {row}" for row in range(len(rows))] for stage in ("whole", *(stage[0] for stage in stages))]
     mosaic.insert(1, ["."] * len(rows))  # room for the time axis of the whole recording
@@ -101,104 +99,6 @@ def plot_stages(
     return grid
 
 
-@styled
-def plot_events(
-    recording: xr.Dataset,
-    neurons: Any = None,
-    *,
-    trace: str | None = None,
-    start: float | None = None,
-    duration: float | None = None,
-    axes: Any = None,
-) -> Axes:
-    """Draw traces with their events: coloured from onset to offset, each peak dotted. Every trace has its own scale bar.
-
-    Args:
-        recording: a recording with events (`detect_events`).
-        neurons: ids; by default eight, from very active ones to typical ones.
-        trace: name of the trace; by default the one on which the events were sought.
-        start: first second; by default where these neurons have the most events.
-        duration: length, s (default: 120 s, or the recording where that is shorter).
-        axes: Axes to draw on, or a Figure or SubFigure; by default a new figure.
-
-    Returns:
-        the Axes.
-
-    Raises:
-        MissingVariableError: no events were sought yet, or the recording lacks the trace.
-        CalciumError: unknown neuron id.
-    """
-    active = var("active").check(recording)
-    recording = own_events(recording)
-    peak = var("event_peak").check(recording).values
-    sought = recording["event_peak"].attrs.get("trace")
-    name = trace or (str(sought) if sought in recording.variables else latest_trace(recording, TRACES))
-    rows = _representatives(recording, 8) if neurons is None else positions(recording, neurons)
-    window = _stretch(recording, rows, start, duration)
-    (panel,) = panels(axes, [["traces"]], (9.5, 0.62 * max(len(rows), 2) + 1.2), margins=(1.1, 0.95, 0.55, 0.4))
-    unit, time_label = time_unit(window[1] - window[0])
-    frames, time, bounds = _frames_within(recording, window)
-    array = var(name).check(recording)
-    scale, shown_unit = shown_in(array)
-    values = array.isel(neuron=rows, frame=frames).values * scale
-    inside = active.isel(neuron=rows, frame=frames).values
-    inside = inside | np.pad(inside, ((0, 0), (0, 1)))[:, 1:]  # with the frame before: the rise begins between it and the first
-    of_event = event_rows(recording)
-    for level, row in enumerate(rows):
-        y, height = _unit_height(values[level])
-        y = y - level
-        panel.plot(*_over(unit, thinned(time, y, bounds)), color=GREY, lw=0.8)
-        panel.plot(*_over(unit, thinned(time, np.where(inside[level], y, np.nan), bounds)), color=BLUE, lw=1.1)
-        peaks = peak[(of_event == row) & (peak >= window[0]) & (peak <= window[1])]
-        panel.plot(peaks / unit, np.interp(peaks, time, y) + 0.06, "o", color=VERMILLION, ms=2.5, mew=0)
-        _scale_bar(panel, -level, height, f" {shown_unit}")
-    panel.set_yticks(-np.arange(len(rows)) + 0.3, [text(one) for one in recording["neuron"].values[rows]])
-    panel.set_ylim(0.75 - len(rows), 1.05)
-    panel.set_xlim(window[0] / unit, window[1] / unit)
-    panel.set(xlabel=time_label, ylabel="neuron id", title=f"{meaning(array)}: events (blue, onset to offset) and their peaks")
-    panel.spines["left"].set_visible(False)
-    panel.tick_params(axis="y", length=0)
-    if not len(peak):
-        say(panel, "no events")
-    return panel
-
-
-def _representatives(recording: xr.Dataset, number: int) -> np.ndarray:
-    """Pick neurons from the most active to the median one of those that have events; without events, the most skewed traces."""
-    if "event_neuron" in recording.variables and recording.sizes.get("event", 0):
-        merit = np.bincount(event_rows(recording), minlength=recording.sizes["neuron"]).astype(float)
-    else:
-        values = var(latest_trace(recording, TRACES)).check(recording).values
-        spread = np.where(np.isfinite(values), values, 0.0).std(axis=1)
-        merit = spread / max(float(spread.max(initial=0.0)), 1e-12)
-    candidates = np.flatnonzero(merit > 0)
-    if candidates.size == 0:
-        candidates = np.arange(recording.sizes["neuron"])
-    order = candidates[np.argsort(-merit[candidates], kind="stable")]
-    chosen = np.linspace(0.03, 0.5, min(number, len(order))) * (len(order) - 1)
-    return order[np.unique(np.round(chosen).astype(int))] if len(order) > 2 * number else order[:number]
-
-
-def _stretch(recording: xr.Dataset, rows: np.ndarray, start: float | None, duration: float | None) -> tuple[float, float]:
-    """Return the first and last second to enlarge: by default where these neurons have the most events."""
-    first, last = span(recording)
-    length = min(STRETCH, last - first) if duration is None else float(duration)
-    if not (np.isfinite(length) and length > 0):
-        raise CalciumError(f"duration is {length} s, but must be a positive number of seconds")
-    if start is not None:
-        if not first <= start < last:
-            raise CalciumError(f"start is {start:g} s, outside the recording ({first:g} to {last:g} s)")
-        return float(start), float(start) + length
-    begin = first
-    if "event_onset" in recording.variables:
-        onset = np.sort(recording["event_onset"].values[np.isin(event_rows(recording), rows)])
-        if onset.size:
-            until = np.searchsorted(onset, onset + 0.9 * length)
-            begin = float(onset[np.argmax(until - np.arange(onset.size))]) - 0.05 * length
-    begin = float(np.clip(begin, first, max(first, last - length)))
-    return begin, begin + length
-
-
 def _load(recording: xr.Dataset, names: set[str], rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the named traces of some neurons, in the units in which they are shown."""
     arrays = [var(name).check(recording) for name in sorted(names) if name in recording.variables]
@@ -208,14 +108,6 @@ def _load(recording: xr.Dataset, names: set[str], rows: np.ndarray) -> dict[str,
 def _stage_label(recording: xr.Dataset, stage: Stage) -> str:
     unit = shown_in(recording[stage[0]])[1]
     return f"{stage[1].replace('ΔF/F', 'ΔF') if unit == 'σ' else stage[1]} ({unit})"
-
-
-def _frames_within(recording: xr.Dataset, window: tuple[float, float]) -> tuple[slice, np.ndarray, np.ndarray]:
-    """Return the frames of a stretch, their times, and the bounds of the epochs among them."""
-    time = recording["time"].values
-    begin, end = np.searchsorted(time, window[0]), max(np.searchsorted(time, window[1]), np.searchsorted(time, window[0]) + 1)
-    bounds = np.unique(np.clip(epoch_bounds(recording), begin, end)) - begin
-    return slice(int(begin), int(end)), time[begin:end], bounds
 
 
 def _draw_whole(
@@ -255,53 +147,30 @@ def _draw_stage(
     window: tuple[float, float],
 ) -> None:
     """Draw one stage of one neuron, and the baseline or background over it."""
-    frames, time, bounds = _frames_within(recording, window)
+    frames, time, bounds = frames_within(recording, window)
     unit = time_unit(window[1] - window[0])[0]
-    name, _, over = stage
+    name, _, line = stage
     if "fluorescence_corrected" in traces and name == "fluorescence":
-        over = None  # the baseline is that of the corrected trace
+        line = None  # the baseline is that of the corrected trace
     y = traces[name][row, frames]
     if not np.isfinite(y).any():
         say(axes, "no valid samples")
     if name in RELATIVE:
         axes.axhline(0, color=PALE, lw=0.8, zorder=0)
-    axes.plot(*_over(unit, thinned(time, y, bounds)), color=INK, lw=0.7)
-    if over in traces:
-        name_of_line = "F0" if over == "baseline" else "slow background"
-        axes.plot(*_over(unit, thinned(time, traces[over][row, frames], bounds)), color=ORANGE, lw=1.6, label=name_of_line)
-    if over == "baseline" and over in traces and "baseline_edge" in recording.variables:
+    axes.plot(*over(unit, thinned(time, y, bounds)), color=INK, lw=0.7)
+    if line in traces:
+        name_of_line = "F0" if line == "baseline" else "slow background"
+        axes.plot(*over(unit, thinned(time, traces[line][row, frames], bounds)), color=ORANGE, lw=1.6, label=name_of_line)
+    if line == "baseline" and line in traces and "baseline_edge" in recording.variables:
         edge = recording["baseline_edge"].values[frames]
         if edge.any():
-            t, one = _over(unit, thinned(time, np.where(edge, 1.0, np.nan), bounds))
+            t, one = over(unit, thinned(time, np.where(edge, 1.0, np.nan), bounds))
             place = axes.get_xaxis_transform()
             axes.fill_between(t, 0, one, transform=place, color=ORANGE, alpha=0.2, lw=0, zorder=0, label="near an end")
     axes.set_xlim(window[0] / unit, window[1] / unit)
-
-
-def _over(unit: float, line: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return line[0] / unit, line[1]
 
 
 def _share_scale(axes: list[Axes]) -> None:
     limits = [one.get_ylim() for one in axes]
     for one in axes:
         one.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-
-
-def _unit_height(trace: np.ndarray) -> tuple[np.ndarray, float]:
-    """Scale a trace to a height of one; returns it and the height in the trace's own units (0: nothing to scale)."""
-    finite = trace[np.isfinite(trace)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    height = high - low
-    return (trace - low) / (height or 1.0) * 0.85, height
-
-
-def _scale_bar(axes: Axes, floor: float, height: float, unit: str) -> None:
-    """Draw a trace's scale bar at its right: a round number near half its height."""
-    if not height > 0:
-        return
-    power = 10.0 ** np.floor(np.log10(height / 2))
-    bar = max(step * power for step in (1, 2, 5) if step * power <= height / 2)
-    place = axes.get_yaxis_transform()
-    axes.plot([1.012, 1.012], [floor, floor + 0.85 * bar / height], transform=place, color=INK, lw=1.5, clip_on=False)
-    axes.text(1.022, floor + 0.425 * bar / height, f"{bar:g}{unit}", transform=place, va="center", clip_on=False)

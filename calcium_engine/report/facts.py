@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.indicators import get_indicator
-from calcium_engine.plot.activity import intervals_of
+from calcium_engine.plot.expected import expected_measures, indicator_of
+from calcium_engine.plot.features import intervals_of
 from calcium_engine.plot.naming import shown_in
 from calcium_engine.report.words import has, listing, number, several, spread
 from calcium_engine.schema import EVENT_FLAGS, TRACES, CalciumError, epoch_bounds, sampling_rate
@@ -49,7 +50,7 @@ def _missing(recording: xr.Dataset) -> str:
 
 
 def _indicator(recording: xr.Dataset) -> str | None:
-    found = recording["event_fwhm"].attrs.get("indicator") if has(recording, "event_fwhm") else None
+    found = next((recording[name].attrs.get("indicator") for name in ("event_onset", "event_fwhm") if has(recording, name)), None)
     return found or recording.attrs.get("indicator")
 
 
@@ -67,6 +68,7 @@ def about_events(recording: xr.Dataset) -> list[str]:
     count, neurons = recording.sizes["event"], recording.sizes["neuron"]
     settings = recording["event_onset"].attrs
     how = f" by the detector '{settings['detector']}' on '{settings.get('trace', 'the trace')}'" if "detector" in settings else ""
+    how += f", as those of {settings['indicator']}" if how and "indicator" in settings else ""
     if count == 0:
         return [f"No events: no transient of any of the {several(neurons, 'neuron')} was found{how}. Every rate is 0."]
     active = len(np.unique(recording["event_neuron"].values))
@@ -115,5 +117,22 @@ def about_features(recording: xr.Dataset) -> list[str]:
         f"Median amplitude: {spread(recording['event_amplitude'].values, unit, scale)}.",
         f"Median full width at half maximum: {spread(recording['event_fwhm'].values, 's')}.",
     ]
+    for name, what in (("event_rise", "rise time, 20 to 80 %"), ("event_decay", "decay time to 1/e")):
+        if has(recording, name):
+            said.append(f"Median {what}: {spread(recording[name].values, 's')}.")
+    said += _expected(recording)
     intervals = intervals_of(recording)
     return [*said, f"Median interval between events of a neuron: {spread(intervals, 's')}."] if intervals.size else said
+
+
+def _expected(recording: xr.Dataset) -> list[str]:
+    """Say what one action potential of the indicator would measure."""
+    indicator = indicator_of(recording)
+    if indicator is None:
+        return []
+    of = expected_measures(indicator, sampling_rate(recording))
+    return [
+        f"One action potential of {indicator.name} would measure, at this frame rate: {number(of['rise'])} s of rise, "
+        f"{number(of['fwhm'])} s of full width, {number(of['decay'])} s of decay. Longer ones hold several, or the traces were "
+        "smoothed."
+    ]

@@ -108,6 +108,7 @@ def caveats(recording: xr.Dataset) -> list[str]:
             said.append(
                 "Small events are missed in noisy neurons, so that rates of neurons with unequal noise cannot be compared as "
                 f"they stand; here the rank correlation between noise level and event rate is {correlation:.2f}."
+                + (" Corrected rates (event_rate_corrected) can." if has(recording, "event_rate_corrected") else "")
             )
     if has(recording, "coactivity"):
         asked, width = recording["coactivity"].attrs.get("bin_s"), bin_width(recording)

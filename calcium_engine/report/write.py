@@ -11,7 +11,7 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.plot import FIGURES, render_figures
-from calcium_engine.report import facts, page, population, quality, tables
+from calcium_engine.report import events, facts, page, population, quality, tables
 from calcium_engine.report.retention import about_retention
 from calcium_engine.report.words import several
 from calcium_engine.schema import CalciumError, MissingVariableError, sampling_rate
@@ -19,12 +19,13 @@ from calcium_engine.score import describe_recovery, score_recovery
 
 
 class _Section(NamedTuple):
-    """A section of the report: the sentences that open it, and the figures that follow, each with its caption."""
+    """A section of the report: the sentences that open it, a table, and the figures that follow, each with its caption."""
 
     anchor: str
     title: str
     sentences: Callable[[xr.Dataset], list[str]]
     captions: dict[str, str]
+    table: Callable[[xr.Dataset], tables.Table | None] = lambda _: None
 
 
 _SECTIONS = (
@@ -43,14 +44,22 @@ _SECTIONS = (
             "03_retention": "What cleaning left of transients planted outside events: their amplitude (top) and their full width "
             "at half maximum (bottom), against the planted amplitude, at each stage. In the grey band they passed untouched.",
         },
+        quality.flagged_table,
     ),
     _Section(
         "events",
         "Events",
-        facts.about_events,
+        lambda recording: [*facts.about_events(recording), *events.about_detection(recording)],
         {
-            "04_events": "Traces with their events: blue from onset to offset, a dot at each peak. Each trace has its scale bar.",
-            "05_raster": "Raster: a mark at the onset of every event, time by neuron id.",
+            "04_events": "Traces with their events: blue from onset to offset, a dot at each peak (hollow: it starts on the tail "
+            "of another), an upright line from the base to the peak, and a bar for the width at half that height (dotted: cut "
+            "off, extrapolated). Each trace has its scale bar. Shaded stretches of a clear, a middling and a faint neuron are "
+            "enlarged (right): the searched trace in grey, the measured one dark, triangles at onsets and offsets.",
+            "05_transient": "The average event, of those with no other event of the neuron near them, aligned at the onset. In "
+            "units of each event's own amplitude (left), it must rise from 0 to nearly 1; the dashed line is one action "
+            "potential of the indicator, sampled alike. As the traces are, by amplitude (right): a level beside 0 before the "
+            "onset is an F0 that is off.",
+            "06_raster": "Raster: a mark at the onset of every event, time by neuron id.",
         },
     ),
     _Section(
@@ -58,17 +67,30 @@ _SECTIONS = (
         "Features",
         facts.about_features,
         {
-            "06_features": "Event rate of the population over the recording; spread of the neurons' rates, and of the "
-            "amplitudes, widths and inter-event intervals of all events. Blue: median."
+            "07_features": "Event rate of the population over the recording; spread of the neurons' rates, and of the "
+            "intervals, amplitudes, rise times (20-80 %), widths and decay times of all events. Blue: median. Dashed: what one "
+            "action potential (AP) of the indicator measures at this frame rate. Dotted: the longest of one transient."
         },
+    ),
+    _Section(
+        "detectability",
+        "Detectability",
+        events.about_detectability,
+        {
+            "08_detectability": "What can be found. Left: share of planted transients that is found, neuron by amplitude, and "
+            "the amplitude that is found half the time (LOD50, orange); dotted: one action potential (AP). Right: LOD50 against "
+            "noise; rates corrected for what is missed against rates found; amplitudes of events (grey), and the share that is "
+            "found of transients so large (blue)."
+        },
+        events.doubtful_table,
     ),
     _Section(
         "coactivity",
         "Coactivity",
         population.about_coactivity,
         {
-            "07_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
-            "08_null": "Share of bins by number of coactive neurons: observed, and by chance. The shaded counts are significant.",
+            "09_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
+            "10_null": "Share of bins by number of coactive neurons: observed, and by chance. The shaded counts are significant.",
         },
     ),
     _Section(
@@ -76,18 +98,25 @@ _SECTIONS = (
         "Ensembles",
         population.about_ensembles,
         {
-            "12_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
-            "11_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
-            "09_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
-            "10_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
-            "13_positions": "Where the core neurons of each ensemble lie.",
+            "14_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
+            "13_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
+            "11_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
+            "12_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
+            "15_positions": "Where the core neurons of each ensemble lie.",
         },
+        tables.ensembles_table,
     ),
 )
 
 
 # A figure of nothing is left out: the sentences above it say that nothing was found.
-_NEEDS = {"09_similarity": "ensemble_event", "10_cut": "ensemble_event", "11_membership": "ensemble", "13_positions": "ensemble"}
+_NEEDS = {
+    "05_transient": "event",
+    "11_similarity": "ensemble_event",
+    "12_cut": "ensemble_event",
+    "13_membership": "ensemble",
+    "15_positions": "ensemble",
+}
 
 
 def write_report(
@@ -158,10 +187,11 @@ def _images(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | N
 
 def _summary(recording: xr.Dataset) -> str:
     """Return the first thing that each section has to say, and whatever asks for care."""
-    events, ensembles = facts.about_events(recording), population.about_ensembles(recording)
+    found, ensembles = facts.about_events(recording), population.about_ensembles(recording)
     coactivity = [line for line in population.about_coactivity(recording) if "nsemble event" in line or "not computed" in line]
-    warned = quality.warnings_of(recording) + [line for line in ensembles if line.startswith("Unstable")]
-    return page.sentences([*events[:2], *coactivity[:1], ensembles[0], *warned])
+    warned = quality.warnings_of(recording) + events.warnings_of(recording)
+    warned += [line for line in ensembles if line.startswith("Unstable")]
+    return page.sentences([*found[:2], *coactivity[:1], ensembles[0], *warned])
 
 
 def _recovery(recording: xr.Dataset) -> list[str]:
@@ -174,10 +204,8 @@ def _recovery(recording: xr.Dataset) -> list[str]:
 
 def _section(section: _Section, recording: xr.Dataset, drawn: Mapping[str, bytes]) -> str:
     parts = [page.sentences(section.sentences(recording))]
-    if section.anchor == "traces" and (flagged := quality.flagged_table(recording)):
-        parts.append(page.table(*flagged))
-    if section.anchor == "ensembles" and (who := tables.ensembles_table(recording)):
-        parts.append(page.table(*who))
+    if table := section.table(recording):
+        parts.append(page.table(*table))
     filled = [name for name in section.captions if recording.sizes.get(_NEEDS.get(name, "neuron"), 0)]
     parts += [page.picture(drawn[name], section.captions[name]) for name in filled if name in drawn]
     return "\n".join(parts)
