@@ -3,6 +3,7 @@
     python benchmarks/speed.py [--neurons 324] [--frames 15000] [--repeats 7]     in a warm process
     python benchmarks/speed.py --process                                          whole runs of the command line, cold and warm
     python benchmarks/speed.py --cleaning [--neurons 2000 --frames 20000]         each stage of cleaning beside the fastest peers
+    python benchmarks/speed.py --events [--peers PYTHON]                          deconvolution, detection, detectability likewise
 
 Times are medians after a warm-up in which the kernels are compiled or loaded. Machines are noisy: the ratios, taken in turns in
 one run, say more than the seconds.
@@ -155,6 +156,40 @@ def processes(arguments: argparse.Namespace, path: Path, folder: Path) -> dict[s
     return {"first_s": first, "later_s": later}
 
 
+def cleaning(traces: np.ndarray, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure and print each stage of cleaning."""
+    from cleaning_speed import measure
+
+    return measure(traces, arguments.repeats)
+
+
+def events(traces: np.ndarray, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure and print deconvolution, every detector, and what features and detectability take."""
+    import deconvolution_speed
+    import events_speed
+
+    import calcium_engine as ce
+    from calcium_engine.detectability import judge_detector
+
+    cleaned = events_speed.prepare(traces)
+    result: dict[str, Any] = {
+        "deconvolution": deconvolution_speed.measure(cleaned.traces, arguments.repeats, arguments.peers),
+        "detection": events_speed.measure(traces, arguments.repeats, arguments.peers),
+    }
+    found = ce.detect_events(cleaned.recording)
+    spent: dict[str, list[float]] = {"LOD50 and corrected rates": [], "all features": []}
+    for turn in range(arguments.repeats + 1):
+        for stage, run in zip(spent, (lambda: judge_detector(found), lambda: ce.compute_features(found)), strict=True):
+            start = time.perf_counter()
+            run()
+            if turn:
+                spent[stage].append(time.perf_counter() - start)
+    result["features"] = {stage: statistics.median(seconds) for stage, seconds in spent.items()}
+    bars = {"LOD50 and corrected rates": 1.0}
+    table(["stage", "s", "allowed at 324 × 15000"], [[stage, s, bars.get(stage, "")] for stage, s in result["features"].items()])
+    return result
+
+
 def main() -> None:
     """Simulate the input, measure, print, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -163,18 +198,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--process", action="store_true", help="time whole runs of the command line instead")
     parser.add_argument("--cleaning", action="store_true", help="time the stages of cleaning, on plain arrays, instead")
+    parser.add_argument("--events", action="store_true", help="time deconvolution and every detector instead")
+    parser.add_argument("--peers", help="interpreter of another environment that has oasis-deconv, suite2p or ssqueezepy")
     arguments = parser.parse_args()
     size = {"neurons": arguments.neurons, "frames": arguments.frames, "repeats": arguments.repeats}
-    if arguments.cleaning:
-        from cleaning_speed import measure
-
+    if arguments.cleaning or arguments.events:
         from calcium_engine import simulate_recording
 
         simulated = simulate_recording(
             n_neurons=arguments.neurons, n_frames=arguments.frames, sampling_rate=SAMPLING_RATE, seed=0
         )
-        result = measure(simulated["fluorescence"].values, arguments.repeats)
-        print("written:", write_json("speed_cleaning", {**size, **result}))
+        traces = simulated["fluorescence"].values
+        name, result = ("events", events(traces, arguments)) if arguments.events else ("cleaning", cleaning(traces, arguments))
+        print("written:", write_json(f"speed_{name}", {**size, **result}))
         return
     warnings.filterwarnings("ignore", message="bins of 0.5 s are")  # 2 frames at 4.8 Hz are 0.417 s
     with tempfile.TemporaryDirectory() as name:

@@ -24,32 +24,38 @@ ENOUGH = 5  # of each size in the mean, or the neuron's places are too few to te
 STILL = 1.0  # s before a planted transient without an event
 GONE = 3.0  # decay constants after its onset, 5 % of a transient is left; so long there is no event, either
 AWAY = 2.5  # s from an event, the widest wavelet, in which nothing is made of the inverted trace
+LEAST_QUIET = 0.05  # share of the time
 APART = 10.0  # decay constants from one planted transient to the next
 FOUND = (-0.5, 0.75)  # s from the planted onset to that of the event that finds it
 PHASES = 4  # of an onset between two frames
 N_AMPLITUDES = 12
 BINS = np.geomspace(0.25, 4.0, 25)  # edges of measured amplitudes, in what should just be found
 LEAST_SHARE = 0.1  # that is found of a size, or nothing can be said of how many of it there are
-ITERATIONS = 100
+ITERATIONS = 30  # stopping early keeps few events from being spread over all sizes that could have left them
 
 
 class Detectability(NamedTuple):
     """What became of planted transients, and of nothing.
 
-    Of each neuron: the amplitude that should just be found, the share found of each of SIZES in its units (neuron × size), and
-    the events in the inverted trace, as many as there would be in all of it. Of all together: how the found ones of each size
-    were measured (size × bin of BINS).
+    Of each neuron: the amplitude that should just be found, the share found of each of SIZES in its units (neuron × size), the
+    events in the inverted trace, and the share of the time in which they were counted. Of all together: how the found ones of
+    each size were measured (size × bin of BINS).
     """
 
     unit: np.ndarray
     share: np.ndarray
     negative: np.ndarray
+    quiet: np.ndarray
     measured: np.ndarray
 
     @property
     def amplitude(self) -> np.ndarray:
         """Planted amplitudes, neuron × size."""
         return np.asarray(self.unit[:, None] * SIZES)
+
+    def negative_counts(self) -> np.ndarray:
+        """Events that there would be in all of the inverted trace; NaN where it was hardly looked at."""
+        return np.where(self.quiet >= LEAST_QUIET, self.negative / np.maximum(self.quiet, LEAST_QUIET), np.nan)
 
     def lod50(self) -> np.ndarray:
         """Amplitude that is found half the time; NaN where none of the planted ones is, or too few could be planted."""
@@ -116,19 +122,19 @@ def judge_detector(recording: xr.Dataset) -> Detectability | None:
         *before, noise, row = more
         levels = levels_of(found, found, np.maximum(noise.astype(np.float64), ROUNDING), search)
         busy = active | np.isnan(found)
-        planted = _found_again(before[0] if before else found, busy, levels, search, row, cleaning)
-        return Detectability(planted[0], planted[1], _inverted(found, busy, levels, search), planted[2])
+        unit, share, measured = _found_again(before[0] if before else found, busy, levels, search, row, cleaning)
+        return Detectability(unit, share, *_inverted(found, busy, levels, search), measured)
 
     parts = gather(run, *traces, per_neuron=[recording["noise"], rows])
-    unit, share, negative = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    return Detectability(unit, share, negative, np.sum([part.measured for part in parts], axis=0))
+    unit, share, negative, quiet = (np.concatenate([part[k] for part in parts]) for k in range(4))
+    return Detectability(unit, share, negative, quiet, np.sum([part.measured for part in parts], axis=0))
 
 
-def _inverted(traces: np.ndarray, busy: np.ndarray, levels: Levels, search: Search) -> np.ndarray:
-    """How many events there are in the inverted trace, by the same thresholds: symmetric noise gives as many in the trace itself.
+def _inverted(traces: np.ndarray, busy: np.ndarray, levels: Levels, search: Search) -> tuple[np.ndarray, np.ndarray]:
+    """Count the events in the inverted trace, by the same thresholds: symmetric noise gives as many in the trace itself.
 
     The end of an inverted transient is a rise of its own, and filters see it from afar: only the time well away from events is
-    looked at, and stands for all.
+    looked at. Returns the count, and the share of that time.
     """
     inverted = (2.0 * levels.rest[:, None]).astype(traces.dtype) - traces
     counts, columns, _ = find_events(inverted, inverted, levels, search)
@@ -141,9 +147,7 @@ def _inverted(traces: np.ndarray, busy: np.ndarray, levels: Levels, search: Sear
     quiet = total[row, last + 1] == total[row, first]
     frame = np.arange(n)
     free = total[:, np.minimum(frame + away, n - 1) + 1] == total[:, np.maximum(frame - away, 0)]
-    share = free.mean(axis=1)
-    found = np.bincount(row[quiet], minlength=len(traces))
-    return np.asarray(np.divide(found, share, out=np.zeros(len(traces)), where=share > 0))
+    return np.bincount(row[quiet], minlength=len(traces)), free.mean(axis=1)
 
 
 class _Denoising:

@@ -39,6 +39,7 @@ N_WIDTHS = 11
 NOISE_FRAMES = 3_000_000  # to count false positives in
 TRACE_FRAMES = (256, 32_768)  # shortest and longest trace that they are counted in: nothing changes beyond
 MANY = 100  # false positives: a threshold at which there are so many is known to 1 %
+MOST_TRIES = 12
 MARGIN = 0.9  # of the budget is spent, since they are counted to 10 %
 
 
@@ -157,10 +158,15 @@ def _binned(traces: np.ndarray, bounds: np.ndarray, width: int) -> tuple[np.ndar
     return np.concatenate(pieces, axis=1), np.cumsum([0, *(piece.shape[1] for piece in pieces)])
 
 
+def _template(search: Search) -> tuple[np.ndarray, int]:
+    """Return the transient of one action potential with some rest before it, and the frame of its onset."""
+    before, after = round(BASE * search.rate), max(2, round(TAIL * search.indicator.decay * search.rate))
+    return search.indicator.shape(np.arange(-before, after) / search.rate), before
+
+
 def _template_peaks(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
     """Find the onsets at which the transient of one action potential fits best, and better than the threshold."""
-    before, after = round(BASE * search.rate), max(2, round(TAIL * search.indicator.decay * search.rate))
-    shape = search.indicator.shape(np.arange(-before, after) / search.rate)
+    shape, before = _template(search)
     if search.criterion == "clements_bekkers":
         fit = clements_bekkers(traces, shape, before, search.bounds)
         high = np.full(len(traces), search.k)
@@ -200,8 +206,8 @@ def budget_threshold(detector: str, rate: float, indicator: Indicator, budget: f
     """Find the threshold that white noise exceeds `budget` times a minute: counted in simulated traces, from a fixed seed.
 
     Their σ and their level are estimated as those of recordings are, so that short traces, whose σ is not so well known, get a
-    higher threshold. How often noise exceeds k falls as exp(-k² / 2), whatever the detector (Rice 1945, for what is smooth): that
-    tells the next k to try, and the last step from where there are enough to count.
+    higher threshold. How often noise exceeds k falls as exp(-k² / 2), whatever the detector but Clements and Bekkers' (Rice 1945,
+    for what is smooth): that tells the next k to try, and the last step from where there are enough to count.
     """
     wanted = MARGIN * budget / 60.0 / rate
     noise = np.random.default_rng(0).standard_normal((max(1, NOISE_FRAMES // n_frames), n_frames), dtype=np.float32)
@@ -210,15 +216,23 @@ def budget_threshold(detector: str, rate: float, indicator: Indicator, budget: f
     noise -= rest[:, None].astype(noise.dtype)
     search = Search(detector, rate, np.array([0, n_frames]), indicator, 0.0, 0.0, budget, criterion)
 
-    def further(k: float, found: float, to: float) -> float:
-        return float(np.sqrt(max(k * k + 2.0 * np.log(found / to), 0.25)))
+    # Clements and Bekkers divide the scale by the SD of what is left, not by the scale's own
+    shape, _ = _template(search)
+    unit = 1.0 / float(np.linalg.norm(shape - shape.mean())) if criterion == "clements_bekkers" else 1.0
 
-    k = 3.7
-    for _ in range(6):
+    k, slope, latest = 3.7, -0.5, (0.0, 0.0)  # of the logarithm of the rate over k²
+    for _ in range(MOST_TRIES):
         valley = (1.0 if detector == "noise" else 0.5) * k * sigma
-        found = len(DETECTORS[detector](noise, Levels(rest, sigma, k * sigma, valley, rest), replace(search, threshold=k))[1])
-        rate_found = max(found, 0.5) / noise.size
-        if abs(np.log(rate_found / countable)) < 0.3:
+        levels = Levels(rest, sigma, k * sigma, valley, rest)
+        found = len(DETECTORS[detector](noise, levels, replace(search, threshold=k * unit))[1])
+        log_rate = float(np.log(max(found, 0.5) / noise.size))
+        if criterion == "clements_bekkers" and latest[0] and abs(k * k - latest[0]) > 0.5 and found:
+            # the fewer frames a template has to tell the noise from, the longer are the tails
+            slope = float(np.clip((log_rate - latest[1]) / (k * k - latest[0]), -0.5, -0.005))
+        wrong = log_rate - np.log(countable)
+        if abs(wrong) < 0.3:
             break
-        k = further(k, rate_found, countable)
-    return further(k, rate_found, wanted)
+        latest = (k * k, log_rate)
+        k = float(np.sqrt(np.clip(k * k - wrong / slope, 0.25 * k * k, 4.0 * k * k)))
+    last_step = (np.log(wanted) - log_rate) / slope
+    return float(np.sqrt(max(k * k + last_step, 0.25)) * unit)

@@ -150,8 +150,10 @@ def _seen(recording: xr.Dataset, minutes: np.ndarray, counts: np.ndarray) -> dic
     expected = judged.expected_counts(rows, amplitude)
     with np.errstate(divide="ignore", invalid="ignore"):
         recall = np.where(counts > 0, counts / expected, np.nan)
-        ratio = np.where(counts > 0, judged.negative / np.maximum(counts, 1), np.nan)
-    pooled = float(judged.negative.sum() / counts.sum()) if counts.sum() else float("nan")
+        negative = judged.negative_counts()
+        ratio = np.where(counts > 0, negative / np.maximum(counts, 1), np.nan)
+    watched = judged.quiet.sum() * counts.sum()
+    pooled = float(judged.negative.sum() * len(counts) / watched) if watched else float("nan")
     amplitudes, shares = judged.on_common_amplitudes()
     of_amplitude = ("detectability_amplitude", amplitudes, {**COORDINATES["detectability_amplitude"], "units": units})
     return {
@@ -159,7 +161,7 @@ def _seen(recording: xr.Dataset, minutes: np.ndarray, counts: np.ndarray) -> dic
         "lod50": var("lod50").wrap(judged.lod50(), units=units),
         "detection_recall": var("detection_recall").wrap(recall),
         "event_rate_corrected": var("event_rate_corrected").wrap(expected / minutes),
-        "negative_event_count": var("negative_event_count").wrap(np.rint(judged.negative).astype(np.int64)),
+        "negative_event_count": var("negative_event_count").wrap(negative),
         "negative_ratio": var("negative_ratio").wrap(ratio, pooled=pooled),
     }
 

@@ -172,7 +172,7 @@ VARIABLES: dict[str, Variable] = _declare(
     ("lod50", ("neuron",), "f", "1", "amplitude of the transient that is found half the time", "compute_features"),
     ("detection_recall", ("neuron",), "f", "1", "share of transients like the neuron's own that are found", "compute_features"),
     ("event_rate_corrected", ("neuron",), "f", "min^-1", "event rate, corrected for what is missed", "compute_features"),
-    ("negative_event_count", ("neuron",), "i", "count", "events in the inverted trace", "compute_features"),
+    ("negative_event_count", ("neuron",), "f", "count", "events in the inverted trace", "compute_features"),
     ("negative_ratio", ("neuron",), "f", "1", "events in the inverted trace over events", "compute_features"),
     # events
     ("active", _TRACE, "b", "", "inside an event (onset to offset)", "detect_events"),

@@ -65,21 +65,14 @@ def _about_threshold(recording: xr.Dataset) -> list[str]:
 def _pooled_ratio(recording: xr.Dataset) -> float:
     """Return events in the inverted traces over events, of all neurons together; NaN where there are no events."""
     pooled = recording["negative_ratio"].attrs.get("pooled") if has(recording, "negative_ratio") else None
-    if pooled is not None:
-        return float(pooled)
-    if has(recording, "negative_event_count", "event_count") and recording["event_count"].sum() > 0:
-        return float(recording["negative_event_count"].sum() / recording["event_count"].sum())
-    return float("nan")
+    return float("nan") if pooled is None else float(pooled)
 
 
 def _about_negative(recording: xr.Dataset) -> list[str]:
     ratio = _pooled_ratio(recording)
     if not np.isfinite(ratio):
         return []
-    count = (
-        f"{several(int(recording['negative_event_count'].sum()), 'event')}, " if has(recording, "negative_event_count") else ""
-    )
-    found = f"in the inverted traces the detector finds {count}{number(100 * ratio)} % as many as in the traces"
+    found = f"away from events, the detector finds {number(100 * ratio)} % as many in the inverted traces as in the traces"
     source = "(negative-to-positive ratio of all neurons, Dombeck et al. 2007)"
     if ratio <= MOST_NEGATIVE:
         return [f"{found[0].upper()}{found[1:]} {source}: so large a share of the events may be false."]
@@ -171,9 +164,7 @@ def _negative_doubt(recording: xr.Dataset) -> list[_Doubt]:
     if not has(recording, "negative_ratio", "negative_event_count"):
         return []
     ratio, count = recording["negative_ratio"].values, recording["negative_event_count"].values
-    words = [
-        f"{several(int(n), 'event')} in the inverted trace ({number(100 * one)} %)" for n, one in zip(count, ratio, strict=True)
-    ]
+    words = [f"{number(n)} events in the inverted trace ({number(100 * one)} %)" for n, one in zip(count, ratio, strict=True)]
     # an inverted trace that has events where the trace itself has none has no ratio, and is no better for it
     many = (count >= LEAST_NEGATIVE) & ~(ratio <= MOST_NEGATIVE)
     return [_Doubt(f"over {100 * MOST_NEGATIVE:g} % as many events in the inverted trace", many, words)]
