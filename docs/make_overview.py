@@ -21,8 +21,8 @@ SMALL = {
 
 recording = ce.read(HERE.parent / "data" / "sample.csv", sampling_rate=4.8).calcium.analyze()
 with matplotlib.rc_context(SMALL):
-    figure = plt.figure(figsize=(10.5, 8.6))
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.15])
+    figure = plt.figure(figsize=(10.5, 9.6))
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1.15])
     left, right = bottom.subfigures(1, 2, width_ratios=[1, 1.35])
     ce.plot_events(recording, axes=top)
     ce.plot_null(recording, axes=left)

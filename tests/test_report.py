@@ -285,11 +285,11 @@ def test_too_many_events_in_the_inverted_traces_are_warned_of(recording, tmp_pat
 
     few, many = with_ratio(0.03), with_ratio(0.12)
     assert (
-        "3 % as many as in the traces" in " ".join(events.about_detection(few)) and "Dombeck" in events.about_detection(few)[-1]
+        "3 % as many in the inverted traces" in " ".join(events.about_detection(few)) and "Dombeck" in events.about_detection(few)[-1]
     )
     assert not any("inverted" in line for line in events.warnings_of(few))
     text = Page(report_of(many, tmp_path)).text
-    assert text.count("12 % as many as in the traces") == 2 and "Warning" in text  # at the head, and among the events
+    assert text.count("12 % as many in the inverted traces") == 2 and "Warning" in text  # at the head, and among the events
 
 
 def test_what_could_be_found_is_told_in_numbers(recording):
