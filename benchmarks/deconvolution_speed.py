@@ -38,7 +38,7 @@ def decay() -> float:
 
 def ours(traces: np.ndarray) -> np.ndarray:
     """Pools of neighbouring frames, all rows."""
-    from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
+    from calcium_engine.kernels import nonnegative_deconvolution
 
     return nonnegative_deconvolution(traces, decay())
 
@@ -134,7 +134,7 @@ print((kilobytes("VmHWM") - before) * 1024 / traces.nbytes)
 
 def measure(traces: np.ndarray, repeats: int, peers_python: str | Path | None = None) -> dict[str, Any]:
     """Measure and print time and memory of the deconvolution and of each peer that is there, at the traces' size."""
-    from calcium_engine.kernels.deconvolution import nonnegative_deconvolution_ar2
+    from calcium_engine.kernels import nonnegative_deconvolution_ar2
 
     traces = np.ascontiguousarray(traces, dtype=np.float32)
     result: dict[str, Any] = {"time": {}, "memory": {}, "shape": list(traces.shape)}

@@ -9,7 +9,8 @@ import xarray as xr
 
 from calcium_engine.blocks import along_frame, over_frame
 from calcium_engine.indicators import get_indicator
-from calcium_engine.kernels.deconvolution import nonnegative_deconvolution, nonnegative_deconvolution_ar2, peak_of_response
+from calcium_engine.kernels import nonnegative_deconvolution, nonnegative_deconvolution_ar2
+from calcium_engine.kernels.rising_deconvolution import peak_of_response
 from calcium_engine.levels import resting_level
 from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, record, sampling_rate, var
 

@@ -7,7 +7,7 @@ import pywt
 import reference
 
 from calcium_engine import kernels
-from calcium_engine.kernels.deconvolution import nonnegative_deconvolution, nonnegative_deconvolution_ar2
+from calcium_engine.kernels import nonnegative_deconvolution, nonnegative_deconvolution_ar2
 
 
 def _shrink(kernel, traces, *, wavelet, levels, shrink):

@@ -12,11 +12,8 @@ from strategies import chunkings, traces
 from calcium_engine import compute_dff, estimate_baseline, make_recording, simulate_recording
 from calcium_engine.deconvolve import deconvolve
 from calcium_engine.indicators import INDICATORS
-from calcium_engine.kernels.deconvolution import (
-    nonnegative_deconvolution,
-    nonnegative_deconvolution_ar2,
-    peak_of_response,
-)
+from calcium_engine.kernels import nonnegative_deconvolution, nonnegative_deconvolution_ar2
+from calcium_engine.kernels.rising_deconvolution import peak_of_response
 from calcium_engine.schema import CalciumError, MissingVariableError
 from calcium_engine.score import score_deconvolution
 

@@ -285,7 +285,8 @@ def test_too_many_events_in_the_inverted_traces_are_warned_of(recording, tmp_pat
 
     few, many = with_ratio(0.03), with_ratio(0.12)
     assert (
-        "3 % as many in the inverted traces" in " ".join(events.about_detection(few)) and "Dombeck" in events.about_detection(few)[-1]
+        "3 % as many in the inverted traces" in " ".join(events.about_detection(few))
+        and "Dombeck" in events.about_detection(few)[-1]
     )
     assert not any("inverted" in line for line in events.warnings_of(few))
     text = Page(report_of(many, tmp_path)).text

@@ -2,7 +2,7 @@
 
 from calcium_engine.kernels.baseline import hand_over, masked_baseline, pool
 from calcium_engine.kernels.coactivity import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
-from calcium_engine.kernels.deconvolution import nonnegative_deconvolution, nonnegative_deconvolution_ar2
+from calcium_engine.kernels.deconvolution import nonnegative_deconvolution
 from calcium_engine.kernels.events import find_peaks, measure_events
 from calcium_engine.kernels.gaps import fill_gaps, has_gaps
 from calcium_engine.kernels.mode import correlation_below, spread_below_mode, window_mode
@@ -10,6 +10,7 @@ from calcium_engine.kernels.moments import row_moments
 from calcium_engine.kernels.order import difference_quantile, row_quantile
 from calcium_engine.kernels.pulses import find_pulses
 from calcium_engine.kernels.ridge import wavelet_ridges
+from calcium_engine.kernels.rising_deconvolution import nonnegative_deconvolution_ar2
 from calcium_engine.kernels.rolling import rolling_quantile
 from calcium_engine.kernels.similarity import jaccard_similarity
 from calcium_engine.kernels.summits import find_summits
