@@ -12,7 +12,7 @@ import xarray as xr
 from calcium_engine.blocks import gather
 from calcium_engine.denoise import denoise
 from calcium_engine.detectors import Levels, Search, levels_of
-from calcium_engine.events import ROUNDING, find_events, search_of
+from calcium_engine.events import ROUNDING, find_events, mixed, search_of
 from calcium_engine.schema import DFF_TRACES, latest_trace, recorded_calls, var
 
 SIZES = np.concatenate(
@@ -30,7 +30,7 @@ FOUND = (-0.5, 0.75)  # s from the planted onset to that of the event that finds
 PHASES = 4  # of an onset between two frames
 N_AMPLITUDES = 12
 BINS = np.geomspace(0.25, 4.0, 25)  # edges of measured amplitudes, in what should just be found
-LEAST_SHARE = 0.1  # that is found of a size, or nothing can be said of how many of it there are
+LEAST_SHARE = 0.2  # that is found of a size, or nothing can be said of how many of it there are
 ITERATIONS = 30  # stopping early keeps few events from being spread over all sizes that could have left them
 
 
@@ -112,32 +112,34 @@ def judge_detector(recording: xr.Dataset) -> Detectability | None:
     search = search_of(recording, parameters)
     search = replace(search, threshold=search.k)  # once, not in each block
     searched = var(str(parameters["trace"])).check(recording)
-    traces = [searched, var("active").check(recording)]
-    if searched.name == "denoised":
-        traces.append(var(latest_trace(recording, DFF_TRACES[:2])).check(recording))
+    before = var(latest_trace(recording, DFF_TRACES[:2])).check(recording) if searched.name == "denoised" else searched
+    traces = [before, var("active").check(recording)]
     rows = xr.DataArray(np.arange(recording.sizes["neuron"]), dims="neuron", coords={"neuron": recording["neuron"]})
-    cleaning = _Denoising(recording) if searched.name == "denoised" else None
+    see = _Seeing(recording, search, denoised=searched.name == "denoised")
 
-    def run(found: np.ndarray, active: np.ndarray, *more: np.ndarray) -> Detectability:
-        *before, noise, row = more
-        levels = levels_of(found, found, np.maximum(noise.astype(np.float64), ROUNDING), search)
+    def run(found: np.ndarray, active: np.ndarray, noise: np.ndarray, row: np.ndarray) -> Detectability:
+        noise = np.maximum(noise.astype(np.float64), ROUNDING)
+        traces = see(found, noise)
+        levels = levels_of(*traces, noise, search)
         busy = active | np.isnan(found)
-        unit, share, measured = _found_again(before[0] if before else found, busy, levels, search, row, cleaning)
-        return Detectability(unit, share, *_inverted(found, busy, levels, search), measured)
+        unit, share, measured = _found_again(found, busy, levels, search, row, see)
+        return Detectability(unit, share, *_inverted(*traces, busy, levels, search), measured)
 
     parts = gather(run, *traces, per_neuron=[recording["noise"], rows])
     unit, share, negative, quiet = (np.concatenate([part[k] for part in parts]) for k in range(4))
     return Detectability(unit, share, negative, quiet, np.sum([part.measured for part in parts], axis=0))
 
 
-def _inverted(traces: np.ndarray, busy: np.ndarray, levels: Levels, search: Search) -> tuple[np.ndarray, np.ndarray]:
+def _inverted(
+    traces: np.ndarray, measured: np.ndarray, busy: np.ndarray, levels: Levels, search: Search
+) -> tuple[np.ndarray, np.ndarray]:
     """Count the events in the inverted trace, by the same thresholds: symmetric noise gives as many in the trace itself.
 
     The end of an inverted transient is a rise of its own, and filters see it from afar: only the time well away from events is
     looked at. Returns the count, and the share of that time.
     """
-    inverted = (2.0 * levels.rest[:, None]).astype(traces.dtype) - traces
-    counts, columns, _ = find_events(inverted, inverted, levels, search)
+    twice = (2.0 * levels.rest[:, None]).astype(traces.dtype)
+    counts, columns, _ = find_events(twice - traces, twice - measured, levels, search)
     row = np.repeat(np.arange(len(traces)), counts)
     total = np.pad(np.cumsum(busy, axis=1), ((0, 0), (1, 0)))
     n = traces.shape[1]
@@ -150,23 +152,26 @@ def _inverted(traces: np.ndarray, busy: np.ndarray, levels: Levels, search: Sear
     return np.bincount(row[quiet], minlength=len(traces)), free.mean(axis=1)
 
 
-class _Denoising:
-    """The denoising that made the searched trace, to be repeated on planted ones."""
+class _Seeing:
+    """What a detector sees of a trace before denoising: the trace that it searches, and the one that it measures."""
 
-    def __init__(self, recording: xr.Dataset) -> None:
+    def __init__(self, recording: xr.Dataset, search: Search, *, denoised: bool) -> None:
         calls = [arguments for name, arguments in recorded_calls(recording) if name == "denoise"]
         self.arguments: Mapping[str, Any] = calls[-1] if calls else {}
         self.coords = {name: recording[name] for name in ("time", "sampling_rate", "epoch") if name in recording.coords}
         self.trace = str(self.arguments.get("trace") or latest_trace(recording, DFF_TRACES[:2]))
+        self.share, self.denoised = search.denoised_share, denoised
 
-    def __call__(self, traces: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        dims = ("neuron", "frame")
-        held = xr.Dataset({self.trace: (dims, traces), "noise": ("neuron", noise)}, coords=self.coords)
-        return np.asarray(denoise(held, **self.arguments)["denoised"].values)
+    def __call__(self, traces: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not (self.denoised or self.share):
+            return traces, traces
+        held = xr.Dataset({self.trace: (("neuron", "frame"), traces), "noise": ("neuron", noise)}, coords=self.coords)
+        quiet = np.asarray(denoise(held, **self.arguments)["denoised"].values)
+        return (quiet, quiet) if self.denoised else (traces, mixed(traces, quiet, self.share))
 
 
 def _found_again(
-    traces: np.ndarray, busy: np.ndarray, levels: Levels, search: Search, row: np.ndarray, cleaning: _Denoising | None
+    traces: np.ndarray, busy: np.ndarray, levels: Levels, search: Search, row: np.ndarray, see: _Seeing
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Plant transients in copies of the traces.
 
@@ -175,7 +180,9 @@ def _found_again(
     from scipy.optimize import isotonic_regression
 
     shapes = _shapes(search)
-    unit = (levels.high - (levels.rest - levels.zero)) if search.detector in ("sd", "noise") else levels.high / _norm(shapes)
+    unit = levels.high / np.sqrt(max(1, search.reach // 2)) if search.detector == "noise" else levels.high / _norm(shapes)
+    if search.detector == "sd":
+        unit = levels.high - levels.rest
     amplitude = unit[:, None] * SIZES
     planted, found = np.zeros((len(traces), len(SIZES))), np.zeros((len(traces), len(SIZES)))
     measured = np.zeros((len(SIZES) - 1, len(BINS) - 1))
@@ -196,9 +203,7 @@ def _found_again(
         within = frames < traces.shape[1]
         values = (heights[:, None] * shapes[(slot + row[i]) % PHASES]).astype(traces.dtype)
         added[np.broadcast_to(i[:, None], frames.shape)[within], frames[within]] += values[within]
-        if cleaning is not None:
-            added = cleaning(added, levels.noise)
-        counts, columns, _ = find_events(added, added, levels, search)
+        counts, columns, _ = find_events(*see(added, levels.noise), levels, search)
         event = _event_at(counts, columns["onset"], i, place[slot], search, traces.shape[1])
         hit, size = event >= 0, size[i, slot]
         np.add.at(planted, (i, size), 1.0)

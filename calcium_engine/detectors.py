@@ -28,6 +28,7 @@ from calcium_engine.noise import auto_noise
 BRIDGED_GAP = 1.0  # s; shorter gaps are bridged for the search, longer ones end a search as an epoch's edge does
 SD_RULE = 5.0
 SD_RULE_LEAST_DFF = 0.10
+LEAST_VALLEY = 3.5  # σ
 HYSTERESIS = 0.5  # σ; a run of the noise detector lasts until the trace is back to this
 CLIMB = 1.25  # σ by which the half second after a pulse lies over that before, or the pulse is an error of the tail's shape
 CLIMB_SHARE = 0.05  # of the height of the trace after it that a pulse climbs
@@ -37,6 +38,7 @@ TAIL = 3.0  # decay constants after its onset, 5 % of a transient is left: there
 WIDTHS = (0.25, 2.5)  # s, of the wavelets
 N_WIDTHS = 11
 NOISE_FRAMES = 3_000_000  # to count false positives in
+RIDGE_FRAMES = 1e8  # times Hz: the more frames a wavelet spans, the longer it takes
 TRACE_FRAMES = (256, 32_768)  # shortest and longest trace that they are counted in: nothing changes beyond
 MANY = 100  # false positives: a threshold at which there are so many is known to 1 %
 MOST_TRIES = 12
@@ -100,8 +102,13 @@ def levels_of(traces: np.ndarray, measured: np.ndarray, noise: np.ndarray, searc
         _, mean, deviation, _ = row_moments(traces)
         high = np.fmax(mean + search.k * deviation, search.least_dff)
         return Levels(rest, noise, high, deviation, np.zeros_like(rest))
-    high = search.k * noise
-    return Levels(rest, noise, high, high if search.detector == "noise" else 0.5 * high, rest)
+    return _levels(rest, noise, search.k, search.detector)
+
+
+def _levels(rest: np.ndarray, noise: np.ndarray, k: float, detector: str) -> Levels:
+    """Levels of k σ. A valley of the trace itself must be one of the trace, and not of its noise, however low k is."""
+    valley = max(k, LEAST_VALLEY) if detector == "noise" else 0.5 * k
+    return Levels(rest, noise, k * noise, valley * noise, rest)
 
 
 Peaks = tuple[np.ndarray, np.ndarray]
@@ -113,9 +120,15 @@ def _runs(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
 
 
 def _noise_runs(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
-    """Find runs that exceed k σ and last until the trace is back at rest, at least half a rise; parted by valleys of k σ."""
-    shortest = max(1, search.reach // 2)
-    return find_peaks(traces, levels.high, HYSTERESIS * levels.noise, levels.valley, shortest, search.bounds)
+    """Find runs that exceed k σ and last until the trace is back at rest; parted by valleys of k σ.
+
+    Looked at are means over half a rise, in which a run lasts that long at least.
+    """
+    width = max(1, search.reach // 2)
+    binned, bounds = _binned(traces, search.bounds, width)
+    high, low, valley = (level / np.sqrt(width) for level in (levels.high, HYSTERESIS * levels.noise, levels.valley))
+    offsets, bins = find_peaks(binned, high, low, valley, 1, bounds)
+    return offsets, _frames(bins, bounds, width, search) + width // 2
 
 
 def _pulses(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
@@ -138,8 +151,7 @@ def _pulses(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
         reach=max(1, round(search.indicator.time_to_peak * rate)),
         around=max(1, round(AROUND * rate)),
     )
-    epoch = np.searchsorted(bounds, bins, side="right") - 1
-    return offsets, _later(search.bounds[epoch] + (bins - bounds[epoch]) * width, search)
+    return offsets, _later(_frames(bins, bounds, width, search), search)
 
 
 def _binned(traces: np.ndarray, bounds: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -156,6 +168,12 @@ def _binned(traces: np.ndarray, bounds: np.ndarray, width: int) -> tuple[np.ndar
             means[:, -1] = np.nan
         pieces.append(means)
     return np.concatenate(pieces, axis=1), np.cumsum([0, *(piece.shape[1] for piece in pieces)])
+
+
+def _frames(bins: np.ndarray, bounds: np.ndarray, width: int, search: Search) -> np.ndarray:
+    """Return the first frame of each bin; `bounds` are the first bins of the epochs."""
+    epoch = np.searchsorted(bounds, bins, side="right") - 1
+    return np.asarray(search.bounds[epoch] + (bins - bounds[epoch]) * width)
 
 
 def _template(search: Search) -> tuple[np.ndarray, int]:
@@ -185,7 +203,9 @@ def _later(onsets: np.ndarray, search: Search) -> np.ndarray:
 def _ridges(traces: np.ndarray, levels: Levels, search: Search) -> Peaks:
     """Find ridges of the wavelet transform whose strength exceeds k σ."""
     widths = np.geomspace(*WIDTHS, N_WIDTHS) * search.rate
-    offsets, peaks, strength, _ = wavelet_ridges(traces, levels.noise, widths, search.bounds)
+    # a wavelet that is wider than the trace sees its mirror images
+    widths = widths[: max(3, np.count_nonzero(widths <= np.diff(search.bounds).max() / 4))]
+    offsets, peaks, strength, _ = wavelet_ridges(traces, levels.noise, widths, search.bounds, least=min(3.0, search.k))
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
     strong = strength > (levels.high / levels.noise)[rows]
     return np.concatenate([[0], np.cumsum(strong)])[offsets], peaks[strong]
@@ -210,7 +230,8 @@ def budget_threshold(detector: str, rate: float, indicator: Indicator, budget: f
     for what is smooth): that tells the next k to try, and the last step from where there are enough to count.
     """
     wanted = MARGIN * budget / 60.0 / rate
-    noise = np.random.default_rng(0).standard_normal((max(1, NOISE_FRAMES // n_frames), n_frames), dtype=np.float32)
+    frames = NOISE_FRAMES if detector != "ridge" else int(min(NOISE_FRAMES, RIDGE_FRAMES / rate))
+    noise = np.random.default_rng(0).standard_normal((max(1, frames // n_frames), n_frames), dtype=np.float32)
     countable = max(wanted, MANY / noise.size)
     rest, sigma = resting_level(noise), auto_noise(noise)
     noise -= rest[:, None].astype(noise.dtype)
@@ -222,8 +243,7 @@ def budget_threshold(detector: str, rate: float, indicator: Indicator, budget: f
 
     k, slope, latest = 3.7, -0.5, (0.0, 0.0)  # of the logarithm of the rate over k²
     for _ in range(MOST_TRIES):
-        valley = (1.0 if detector == "noise" else 0.5) * k * sigma
-        levels = Levels(rest, sigma, k * sigma, valley, rest)
+        levels = _levels(rest, sigma, k, detector)
         found = len(DETECTORS[detector](noise, levels, replace(search, threshold=k * unit))[1])
         log_rate = float(np.log(max(found, 0.5) / noise.size))
         if criterion == "clements_bekkers" and latest[0] and abs(k * k - latest[0]) > 0.5 and found:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from calcium_engine.arguments import choose
+from calcium_engine.arguments import check_arguments, choose
 from calcium_engine.blocks import gather, mark_rows
 from calcium_engine.detectors import CRITERIA, DETECTORS, SD_RULE_LEAST_DFF, Levels, Search, levels_of
 from calcium_engine.indicators import get_indicator
@@ -20,6 +20,7 @@ from calcium_engine.schema import (
     dff_trace,
     epoch_bounds,
     fresh,
+    plain,
     record,
     sampling_rate,
     var,
@@ -31,6 +32,7 @@ NOISE_REMOVED = 0.7  # of σ, by denoising
 LEAST_CLIMB = 2.0  # σ of the measured trace by which an event rises from the valley before it: a shoulder of a tail is none
 ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
 
+Traces = TypeVar("Traces", np.ndarray, xr.DataArray)
 Found = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
 
@@ -41,19 +43,31 @@ def find_events(traces: np.ndarray, measured: np.ndarray, levels: Levels, search
     if levels.zero.any():
         sought = sought - levels.zero[:, None].astype(traces.dtype)
     offsets, peaks = DETECTORS[search.detector](sought, levels, search)
-    if search.detector != "sd":
-        peaks = find_summits(bridged, search.reach, search.bounds, offsets, peaks)
-    tau = search.indicator.tau * search.rate
-    columns, flags = measure_events(bridged, levels.rest, tau, search.bounds, offsets, peaks)
     rows = np.repeat(np.arange(len(traces)), np.diff(offsets))
+    sigma = levels.noise * (1.0 - NOISE_REMOVED * search.denoised_share)
+    while True:
+        columns, flags = _measure(bridged, levels.rest, search, offsets, peaks)
+        keep = columns["amplitude"] > (0.0 if search.detector == "sd" else search.least_dff)
+        if search.detector != "sd":  # which is a rule to the letter
+            keep &= ~(columns["climb"] < LEAST_CLIMB * sigma[rows])
+        if keep.all():
+            break
+        # what is no event must not cut off its neighbours: they are measured again without it, and the next one may rise by
+        # enough from the valley before both
+        keep[1:] |= ~keep[:-1] & (rows[1:] == rows[:-1])
+        peaks, rows = peaks[keep], rows[keep]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(traces)))])
     columns["z"] = columns["amplitude"] / np.where(levels.noise > ROUNDING, levels.noise, np.nan)[rows]
     flags[columns["fwhm"] > search.indicator.longest_fwhm * search.rate] |= EVENT_FLAGS["long"]
-    keep = columns["amplitude"] > (0.0 if search.detector == "sd" else search.least_dff)
-    if search.detector != "sd":  # which is a rule to the letter
-        sigma = levels.noise * (1.0 - NOISE_REMOVED * search.denoised_share)
-        keep &= ~(columns["climb"] < LEAST_CLIMB * sigma[rows])
-    counts = np.bincount(rows[keep], minlength=len(traces))
-    return counts, {name: column[keep] for name, column in columns.items()}, flags[keep]
+    return np.diff(offsets), columns, flags
+
+
+def _measure(
+    traces: np.ndarray, rest: np.ndarray, search: Search, offsets: np.ndarray, peaks: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Measure the transients that were detected near these frames."""
+    summits = peaks if search.detector == "sd" else find_summits(traces, search.reach, search.bounds, offsets, peaks)
+    return measure_events(traces, rest, search.indicator.tau * search.rate, search.bounds, offsets, summits)
 
 
 def detect_events(
@@ -74,9 +88,10 @@ def detect_events(
         detector: what is compared with the threshold. "pulse" (default): what each pulse of the non-negative deconvolution
             explains of the trace, as the root of its sum of squares; tails that are longer than the indicator's are told from
             events by climbing no further. "template": the size of the one transient that fits best, by matched filter. "noise":
-            the trace, in runs that last until it is back at rest. "ridge": ridges of the wavelet transform (0.25 to 2.5 s). "sd":
-            the trace again, but over mean + k · SD of the neuron, SD taken over the whole searched trace with its transients, and
-            over `min_dff`; an event is a run of frames over both, and its stacked peaks, parted by valleys of one SD.
+            the trace, as means over half a rise, in runs that last until it is back at rest. "ridge": ridges of the wavelet
+            transform (0.25 to 2.5 s). "sd": the trace again, but over mean + k · SD of the neuron, SD taken over the whole
+            searched trace with its transients, and over `min_dff`; an event is a run of frames over both, and its stacked peaks,
+            parted by valleys of one SD.
         indicator: whose rise and decay the detectors and the measurement assume.
         threshold: k, in units of what noise of σ gives. Default 5 for "sd"; for the others it follows from the false-positive
             budget.
@@ -107,6 +122,9 @@ def detect_events(
 
     The number of events is not known beforehand: on a chunked recording this computes (all chunks at once, only events kept).
     """
+    given = {"threshold": threshold, "min_dff": min_dff}
+    check_arguments(detect_events, {name: plain(value) for name, value in given.items() if value is not None})
+    check_arguments(detect_events, {"false_positives_per_minute": plain(false_positives_per_minute)})
     recording = fresh(recording, "detect_events")
     choose(DETECTORS, detector, "detector")
     choose(dict.fromkeys(CRITERIA), criterion, "criterion")
@@ -124,13 +142,15 @@ def detect_events(
             f"the traces are in units of σ, and so is the second threshold of the sd rule: {least_dff:g} σ holds nothing back; "
             "give min_dff in σ (0 to have no second threshold)"
         )
+    if criterion != CRITERIA[0] and detector != "template":
+        warn(f"detector={detector!r} takes no criterion: {criterion!r} changes nothing")
+    if false_positives_per_minute != 0.01 and (detector == "sd" or threshold is not None):
+        why = "detector='sd'" if detector == "sd" else "a threshold of one's own"
+        warn(f"{why} leaves no budget to keep: false_positives_per_minute={false_positives_per_minute:g} changes nothing")
     kinetics, rate = get_indicator(indicator), sampling_rate(recording)
     share = float(np.clip(np.interp(kinetics.fwhm * rate, FRAMES_OF_A_TRANSIENT, (0.0, 1.0)), 0.0, 1.0))
     share = 0.0 if detector == "sd" or "denoised" not in recording.variables else share
-    measured = array
-    if share:
-        denoised = var("denoised").check(recording)
-        measured = denoised if share == 1.0 else array + np.array(share, array.dtype) * (denoised - array)
+    measured = mixed(array, var("denoised").check(recording), share) if share else array
     parameters = {
         "detector": detector,
         "indicator": kinetics.name,
@@ -150,6 +170,11 @@ def detect_events(
     parts = gather(run, array, measured, per_neuron=[noise])
     assembled = _assemble(recording, array, parts, rate, {**parameters, "k": k, "denoised_share": share})
     return record(assembled, "detect_events", **parameters)
+
+
+def mixed(searched: Traces, denoised: Traces, share: float) -> Traces:
+    """Return the trace in which events are measured: this share of the denoised one, the rest as it was searched."""
+    return denoised if share == 1.0 else searched + np.array(share, searched.dtype) * (denoised - searched)
 
 
 def search_of(recording: xr.Dataset, parameters: Mapping[str, Any]) -> Search:
