@@ -7,12 +7,13 @@ import math
 import numpy as np
 import xarray as xr
 
+from calcium_engine.arguments import check_arguments
 from calcium_engine.blocks import along_frame, over_frame
 from calcium_engine.indicators import get_indicator
 from calcium_engine.kernels import nonnegative_deconvolution, nonnegative_deconvolution_ar2
 from calcium_engine.kernels.rising_deconvolution import peak_of_response
 from calcium_engine.levels import resting_level
-from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, record, sampling_rate, var
+from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, plain, record, sampling_rate, var
 
 
 def deconvolve(
@@ -56,6 +57,8 @@ def deconvolve(
         CalciumError: the indicator is unknown, a time constant, the penalty or the minimum is out of range, the rise is not
             shorter than τ, or both `rise` and `minimum_spike` are given.
     """
+    numbers = {"tau": tau, "rise": rise, "penalty": penalty, "minimum_spike": minimum_spike}
+    check_arguments(deconvolve, {name: plain(value) for name, value in numbers.items() if value is not None})
     recording = fresh(recording, "deconvolve")
     known = get_indicator(indicator)
     constant = known.tau if tau is None else tau

@@ -170,6 +170,11 @@ def _binned(traces: np.ndarray, bounds: np.ndarray, width: int) -> tuple[np.ndar
     return np.concatenate(pieces, axis=1), np.cumsum([0, *(piece.shape[1] for piece in pieces)])
 
 
+def template_frames(search: Search) -> int:
+    """Return how many frames the template has."""
+    return len(_template(search)[0])
+
+
 def _frames(bins: np.ndarray, bounds: np.ndarray, width: int, search: Search) -> np.ndarray:
     """Return the first frame of each bin; `bounds` are the first bins of the epochs."""
     epoch = np.searchsorted(bounds, bins, side="right") - 1

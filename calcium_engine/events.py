@@ -10,7 +10,7 @@ import xarray as xr
 
 from calcium_engine.arguments import check_arguments, choose
 from calcium_engine.blocks import gather, mark_rows
-from calcium_engine.detectors import CRITERIA, DETECTORS, SD_RULE_LEAST_DFF, Levels, Search, levels_of
+from calcium_engine.detectors import CRITERIA, DETECTORS, SD_RULE_LEAST_DFF, Levels, Search, levels_of, template_frames
 from calcium_engine.indicators import get_indicator
 from calcium_engine.kernels import find_summits, measure_events
 from calcium_engine.schema import (
@@ -28,6 +28,7 @@ from calcium_engine.schema import (
 )
 
 FRAMES_OF_A_TRANSIENT = (3.5, 10.0)  # in its FWHM: up to the first it is measured as it is, from the second on denoised
+FEW_FRAMES = 8
 NOISE_REMOVED = 0.7  # of σ, by denoising
 LEAST_CLIMB = 2.0  # σ of the measured trace by which an event rises from the valley before it: a shoulder of a tail is none
 ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
@@ -161,6 +162,11 @@ def detect_events(
         "trace": searched,
     }
     search = search_of(recording, {**parameters, "denoised_share": share})
+    if search.criterion == "clements_bekkers" and threshold is None and template_frames(search) < FEW_FRAMES:
+        warn(
+            f"a template of {template_frames(search)} frames leaves Clements and Bekkers' criterion too little to tell a "
+            "transient from noise: within the budget, next to nothing will pass; use criterion='matched_filter'"
+        )
     k = search.k  # before the blocks ask for it all at once
 
     def run(traces: np.ndarray, shapes: np.ndarray, sigma: np.ndarray) -> Found:

@@ -8,12 +8,13 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
+from calcium_engine.arguments import check_arguments
 from calcium_engine.blocks import frames_of, over_frame
 from calcium_engine.coactivity import active_bins, bin_starts, event_bins
 from calcium_engine.detectability import judge_detector
 from calcium_engine.events import event_epochs, event_rows
 from calcium_engine.kernels import row_moments
-from calcium_engine.schema import COORDINATES, EVENT_FLAGS, CalciumError, fresh, latest_trace, record, sampling_rate, var
+from calcium_engine.schema import COORDINATES, EVENT_FLAGS, CalciumError, fresh, latest_trace, plain, record, sampling_rate, var
 
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
 FANO_WINDOW = 10.0  # s
@@ -184,8 +185,9 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
         And what the detector could have seen, from transients of one action potential's shape that are planted into the searched
         trace where nothing happens, in many sizes, and sought again by the same thresholds: `detectability` (the share found, by
         `detectability_amplitude`), `lod50` (the amplitude that is found half the time), `event_rate_corrected` (per minute: the
-        rate of found and missed events, by most likelihood given the amplitudes measured; sizes of which under a tenth is found
-        are left out, so that it is a lower bound where small events are many) and `detection_recall` (the one rate over the
+        rate of found and missed events, by most likelihood given the amplitudes measured; sizes of which under a fifth is found
+        are left out. An estimate: too low where most events are smaller than that, up to half too high where all are of one size
+        that is just found) and `detection_recall` (the one rate over the
         other): without it, the rates of neurons of unequal noise do not compare. And how many events there are in the inverted
         trace, away from real ones, `negative_event_count`, and over the events, `negative_ratio`, with that of all neurons as
         attribute `pooled`: symmetric noise gives as many false events (Dombeck et al. 2007, Neuron 56:43). NaN, or not there,
@@ -195,6 +197,7 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
         MissingVariableError: there are no events yet.
         CalciumError: the burst interval is not positive.
     """
+    check_arguments(compute_features, {"burst_interval": plain(burst_interval)})
     recording = fresh(recording, "compute_features")
     if not burst_interval > 0:
         raise CalciumError(f"burst_interval is {burst_interval} s, but must be positive")

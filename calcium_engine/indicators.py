@@ -2,11 +2,11 @@
 
 Amplitude, time to peak and half decay are medians over isolated action potentials in recordings with simultaneous
 electrophysiology (Chen et al. 2013, Nature 499:295, for GCaMP6; Dana et al. 2019, Nat Methods 16:649, for jGCaMP7; Zhang et al.
-2023, Nature 615:884, for jGCaMP8). GCaMP6m's are approximate: it rises in 75 to 100 ms (Chen et al. 2013), and amplitude and half
-decay are put between those of its two relatives. `tau` is the decay constant for deconvolution and for the tails of events: the
-presets in use in the field (Pachitariu et al. 2018, J Neurosci 38:7976). It is longer than the half decay says, since somatic
-transients of several action potentials decay more slowly. jGCaMP7f and jGCaMP8s take the preset of jGCaMP8m, whose half decay is
-nearest.
+2023, Nature 615:884, for jGCaMP8). GCaMP6m's are approximate: its spikes are resolved 75 to 100 ms apart, about its rise (Chen et
+al. 2013), and amplitude and half decay are put between those of its two relatives. `tau` is the decay constant for deconvolution
+and for the tails of events: for GCaMP6 the presets in use in the field (Pachitariu et al. 2018, J Neurosci 38:7976), longer than
+the half decay says, since somatic transients of several action potentials decay more slowly; for the faster ones a choice in the
+same spirit.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Every detector keeps its budget, and makes one event of one transient, whatever the frame rate."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,9 @@ def _planted(rate, onsets, sizes, seconds=60, n=4, sigma=0.05, seed=0):
 def test_white_noise_keeps_the_budget(how, rate):
     made = _recorded(np.random.default_rng(6).normal(0, 0.1, (100, 5000)), rate)
     budget = 0.5
-    found = detect_events(made, false_positives_per_minute=budget, **how)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "a template of")
+        found = detect_events(made, false_positives_per_minute=budget, **how)
     expected = budget * made["dff"].size / rate / 60
     assert found.sizes["event"] < 1.2 * expected + 4 * np.sqrt(expected)
     assert found.sizes["event"] > 0.2 * expected or how.get("criterion")
@@ -90,3 +94,9 @@ def test_a_wrong_argument_is_one_clear_error(arguments, says):
 def test_what_changes_nothing_is_said(arguments):
     with pytest.warns(UserWarning, match="changes nothing"):
         detect_events(_recorded(np.random.default_rng(0).normal(size=(2, 200)), 5.0), **arguments)
+
+
+def test_a_template_of_few_frames_is_warned_of():
+    with pytest.warns(UserWarning, match=r"template of \d frames .*matched_filter"):
+        made = _recorded(np.random.default_rng(0).normal(size=(2, 200)), 2.0)
+        detect_events(made, detector="template", criterion="clements_bekkers")

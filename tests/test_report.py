@@ -328,7 +328,7 @@ def test_neurons_whose_detections_should_not_be_believed_are_listed_with_the_rea
     doubted = believable(
         recording,
         lod50=np.where(rows == 4, np.nan, np.where(rows == 5, 2.0, 0.01)),
-        negative_event_count=np.where(rows == 5, 3, np.where(rows == 6, 1, 0)),
+        negative_event_count=np.where(rows == 5, 7, np.where(rows == 6, 3, 0)),
         negative_ratio=np.where((rows == 5) | (rows == 6), 0.2, 0.0),
         low_passed_input=rows == 7,
         event_flags=np.where(of == 8, 2, np.where(of == 9, 4, 0)).astype(np.uint8),
@@ -337,7 +337,7 @@ def test_neurons_whose_detections_should_not_be_believed_are_listed_with_the_rea
     assert heads[2] == "LOD50 (%)"
     assert [row[0] for row in table] == ["6", "8", "5", "9", "10"]  # most reasons first, then the gravest; ids count from 1
     reasons = {row[0]: row[3] for row in table}
-    assert "3 events in the inverted trace (20 %); misses an event" in reasons["6"]
+    assert "7 events in the inverted trace (20 %); misses an event" in reasons["6"]
     assert (reasons["5"], "smoothed" in reasons["8"]) == ("LOD50 unknown", True)
     assert "(long)" in reasons["9"] and "(fwhm_censored)" in reasons["10"]
     assert table[0][1:3] == [str(int((of == 5).sum())), "200"]

@@ -33,8 +33,8 @@ GROUP_COLOURS = ("#7FBCE6", "#3D8FC9", "#135A91", "#06243D")
 def plot_transient(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     """Draw the average transient of isolated events, aligned at their onsets, against what the indicator lets expect.
 
-    Left, every event is taken from its base and divided by its own amplitude: the median must start at 0 and peak at 1; the band
-    holds the middle half of the events. The dashed line is one action potential of the indicator as frames of this length sample
+    Left, every event is taken from its base and divided by its own amplitude: the median must start at 0 and come near 1; the
+    band holds the middle half of the events. The dashed line is one action potential of the indicator as frames of this length sample
     it. What lies over it decays more slowly: several action potentials, a smoothed trace, or another indicator. Right, medians of
     the traces as they are, by amplitude: where they start over or under 0, F0 is off.
 

@@ -15,7 +15,7 @@ from calcium_engine.report.words import has, number, several, spread
 from calcium_engine.schema import EVENT_FLAGS, sampling_rate
 
 MOST_NEGATIVE = 0.05  # events in the inverted trace over events, Dombeck et al. 2007, Neuron 56:43
-LEAST_NEGATIVE = 2  # one event in an inverted trace is no ratio yet
+LEAST_NEGATIVE = 5  # in all of an inverted trace; fewer are no ratio yet: one may stand for several where little was quiet
 LEAST_EVENTS = 3  # of which most must be flagged before a neuron is doubted for it
 _MOST_ROWS = 30
 

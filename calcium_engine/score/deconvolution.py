@@ -36,8 +36,9 @@ def score_deconvolution(found: xr.Dataset, truth: xr.Dataset | None = None, *, s
         CalciumError: sigma is not positive.
     """
     array = var("deconvolved").check(found)
-    if not 0 < sigma < np.inf:
-        raise CalciumError(f"sigma is {sigma} s, but must be a positive number of seconds; 0.2 is usual")
+    duration = found.sizes["frame"] / sampling_rate(found)
+    if isinstance(sigma, str) or not 0 < sigma <= max(duration, 1.0):
+        raise CalciumError(f"sigma is {sigma!r} s, but must be a number from 0 to the recording's {duration:g} s; 0.2 is usual")
     rows, frames = _spikes_in_frames(found, found if truth is None else truth)
     bounds, width = epoch_bounds(found), sigma * sampling_rate(found)
     numbers = xr.DataArray(np.arange(found.sizes["neuron"]), dims="neuron", coords={"neuron": found["neuron"]})

@@ -46,9 +46,15 @@ def score_events(
         MissingVariableError: there is no `event_onset` (see `detect_events`), or no truth.
         CalciumError: the window or the gap is none.
     """
-    if not (len(window) == 2 and window[0] < window[1] and group_gap >= 0):
+    numbers = np.asarray([*np.ravel(window), group_gap, seed], dtype=object)
+    if any(isinstance(one, (bool, str)) or not isinstance(one, (int, float, np.number)) for one in numbers):
         raise CalciumError(
-            f"window is {window} s and group_gap {group_gap} s, but a window has a start and a later end, a gap 0 or more"
+            f"window is {window!r}, group_gap {group_gap!r} and seed {seed!r}, but they are numbers: two, one and one"
+        )
+    if not (len(numbers) == 4 and -np.inf < window[0] < window[1] < np.inf and 0 <= group_gap < np.inf and seed >= 0):
+        raise CalciumError(
+            f"window is {window} s and group_gap {group_gap} s, but a window has a start and a later end, a gap is 0 or more, "
+            "and so is the seed"
         )
     time, row, spikes = spike_groups(found, found if truth is None else truth, group_gap)
     onset = var("event_onset").check(found).values
