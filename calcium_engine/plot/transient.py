@@ -34,13 +34,9 @@ def plot_transient(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     """Draw the average transient of isolated events, aligned at their onsets, against what the indicator lets expect.
 
     Left, every event is taken from its base and divided by its own amplitude: the median must start at 0 and come near 1; the
-    band holds the middle half of the events. The dashed line is one action potential of the indicator as frames of this length sample
-    it. What lies over it decays more slowly: several action potentials, a smoothed trace, or another indicator. Right, medians of
-    the traces as they are, by amplitude: where they start over or under 0, F0 is off.
-
-    An event is isolated where it is not flagged compound, edge or onset_unseen, and no other event of its neuron begins within
-    4 decay constants before the part that is shown (2 s before the onset, 2 decay constants where that is less), nor within it (4
-    decay constants after the onset). The trace is the searched one, not denoised, read between frames along straight lines.
+    band holds the middle half of the events. The dashed line is one action potential of the indicator as frames of this length
+    sample it. What lies over it decays more slowly: several action potentials, a smoothed trace, or another indicator. Right,
+    medians of the traces as they are, by amplitude: where they start over or under 0, F0 is off.
 
     Args:
         recording: a recording with events (`detect_events`) and the trace on which they were sought.
