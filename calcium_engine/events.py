@@ -30,7 +30,7 @@ from calcium_engine.schema import (
 FRAMES_OF_A_TRANSIENT = (3.5, 10.0)  # in its FWHM: up to the first it is measured as it is, from the second on denoised
 FEW_FRAMES = 8
 NOISE_REMOVED = 0.7  # of σ, by denoising
-LEAST_CLIMB = 2.0  # σ of the measured trace by which an event rises from the valley before it: a shoulder of a tail is none
+LEAST_CLIMB = 2.0  # σ of the measured trace by which an event rises over its base and from the valley before: shoulders do not
 ROUNDING = 1e-6  # ΔF/F; what float32 leaves of a constant trace is no event
 
 Traces = TypeVar("Traces", np.ndarray, xr.DataArray)
@@ -50,7 +50,7 @@ def find_events(traces: np.ndarray, measured: np.ndarray, levels: Levels, search
         columns, flags = _measure(bridged, levels.rest, search, offsets, peaks)
         keep = columns["amplitude"] > (0.0 if search.detector == "sd" else search.least_dff)
         if search.detector != "sd":  # which is a rule to the letter
-            keep &= ~(columns["climb"] < LEAST_CLIMB * sigma[rows])
+            keep &= ~(np.minimum(columns["climb"], columns["amplitude"]) < LEAST_CLIMB * sigma[rows])
         if keep.all():
             break
         # what is no event must not cut off its neighbours: they are measured again without it, and the next one may rise by
