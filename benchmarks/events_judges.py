@@ -34,7 +34,6 @@ DETECTORS: dict[str, dict[str, Any]] = {
 }
 SIGMA = 0.05  # ΔF/F, of the noise around planted transients
 SIZES = {"1": (1, 1), "2-3": (2, 3), "4 or more": (4, np.inf)}  # spikes of a group
-Parts = dict[str, list[np.ndarray]]
 
 
 def f1(hits: np.ndarray, groups: np.ndarray, events: np.ndarray) -> float:
@@ -134,13 +133,7 @@ def judge_simulated(recording: xr.Dataset, condition: str, found: dict[str, Meas
         add_counts(found, method, condition, counts(events), rate)
         if method == next(iter(DETECTORS)):
             found["onset, as defined"].add(method, condition, _late_by_crossing(events))
-    scored = np.array(
-        [
-            ce.score_deconvolution(ce.deconvolve(cleaned).isel(neuron=[i]))["deconvolution_correlation"]
-            for i in range(cleaned.sizes["neuron"])
-        ]
-    )
-    found["deconvolution"].add("AR(1) (default)", condition, lists_of(np.arange(len(scored)), scored, len(scored)))
+    found["deconvolution"].add("AR(1) (default)", condition, correlations(ce.deconvolve(cleaned)))
 
 
 def correlations(found: xr.Dataset) -> np.ndarray:

@@ -15,9 +15,8 @@ from calcium_engine.detectors import Levels, Search, levels_of
 from calcium_engine.events import ROUNDING, find_events, mixed, search_of
 from calcium_engine.schema import DFF_TRACES, latest_trace, recorded_calls, var
 
-SIZES = np.concatenate(
-    [[0.0], np.geomspace(0.35, 3.0, 9)]
-)  # planted amplitudes, in what should just be found; nothing is planted at 0
+# Planted amplitudes, in units of what should just be found; at 0, where the curves begin, nothing is planted.
+SIZES = np.concatenate([[0.0], np.geomspace(0.35, 3.0, 9)])
 EACH = 40  # transients of each size in a neuron
 MOST_COPIES = 32  # of a trace, to plant them all; in less than two minutes there is not room for so many
 ENOUGH = 5  # of each size in the mean, or the neuron's places are too few to tell
