@@ -47,7 +47,7 @@ def from_events(seed: int) -> xr.Dataset:
     neuron, onset = bursty_events(np.random.default_rng(seed), float(time[-1]))
     events = {"neuron": recording["neuron"].values[neuron], "onset": onset, "flags": np.zeros(len(onset), np.int64)}
     recording = recording.assign({f"event_{name}": ("event", values) for name, values in events.items()})
-    return find_ensemble_events(compute_coactivity(recording), significance="percentile", shuffles=1000, seed=seed)
+    return find_ensemble_events(compute_coactivity(recording), significance="percentile", monte_carlo=1000, seed=seed)
 
 
 def from_traces(seed: int, settings: dict[str, str] | None = None) -> xr.Dataset:

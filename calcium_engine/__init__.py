@@ -11,9 +11,10 @@ a function here and a method of the `.calcium` accessor:
 
 from calcium_engine import accessor as _accessor
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
-from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
+from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.deconvolve import deconvolve
 from calcium_engine.denoise import denoise
+from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features

@@ -1,234 +1,253 @@
-"""Coactivity: how many neurons start an event together, what chance would give, and the bins in which it is more."""
+"""Coactivity: how many neurons are active together in each time bin."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 
+from calcium_engine.arguments import check_arguments, choose
 from calcium_engine.blocks import frames_of
-from calcium_engine.events import event_frames, event_rows
-from calcium_engine.kernels import poisson_binomial_pmf, poisson_binomial_sf, shifted_coactivity
-from calcium_engine.schema import EVENT_FLAGS, Attr, CalciumError, epoch_bounds, fresh, record, sampling_rate, var, warn
+from calcium_engine.events import event_epochs, event_frames, event_rows
+from calcium_engine.schema import (
+    COORDINATES,
+    EVENT_FLAGS,
+    Attr,
+    CalciumError,
+    epoch_bounds,
+    fresh,
+    plain,
+    record,
+    sampling_rate,
+    var,
+    warn,
+)
 
-DEFAULT_ALPHA = {"fdr": 0.05, "percentile": 0.01}
-
-
-def bin_starts(recording: xr.Dataset, width: int) -> np.ndarray:
-    """First frame of each bin of `width` frames; bins begin anew with each epoch, and what is left over at its end is in none."""
-    bounds = epoch_bounds(recording)
-    return np.concatenate([np.arange(start, stop - width + 1, width) for start, stop in pairwise(bounds)]).astype(np.int64)
-
-
-def event_bins(recording: xr.Dataset, width: int) -> np.ndarray:
-    """Bin of each event's onset; -1 in the frames left over at the end of an epoch."""
-    starts = bin_starts(recording, width)
-    bin_of_frame = np.full(recording.sizes["frame"], -1, np.int64)
-    for k in range(width):
-        bin_of_frame[starts + k] = np.arange(len(starts))
-    return np.asarray(bin_of_frame[event_frames(recording)])
+ROUNDING = 1e-9  # of a bin; what floating point leaves of a frame that lies on an edge
+WIDTH_TOLERANCE = 0.1
 
 
-def active_bins(recording: xr.Dataset, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Neuron (row) and bin of every event onset, each pair once, ordered by neuron and bin.
+@dataclass(frozen=True)
+class Bins:
+    """Time bins: each one's first frame, number of frames, and epoch; and what activity is shifted on.
 
-    An event under way when its epoch begins, or when a gap ends, has no onset to count: all such events would coincide.
+    Neurons are shifted by whole bins where bins are made of whole frames one after the other (`by_bin`), else by frames. A place
+    is a bin or a frame accordingly, and ring e, the places of epoch e, is `rings[e]:rings[e + 1]`.
     """
-    under_way = (var("event_flags").check(recording).values & EVENT_FLAGS["onset_unseen"]) > 0
-    rows, bins = event_rows(recording), event_bins(recording, width)
-    n_bins = max(1, len(bin_starts(recording, width)))
-    return np.divmod(np.unique((rows * n_bins + bins)[(bins >= 0) & ~under_way]), n_bins)
+
+    first: np.ndarray
+    width: np.ndarray
+    epoch: np.ndarray
+    rings: np.ndarray
+    by_bin: bool
+
+    @property
+    def places(self) -> np.ndarray:
+        """Place at which each bin begins."""
+        return np.arange(len(self.first)) if self.by_bin else self.first
+
+    @property
+    def place_widths(self) -> np.ndarray:
+        """How many places each bin holds."""
+        return np.ones(len(self.first), np.int64) if self.by_bin else self.width
+
+    def of_places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and the last bin that hold each place; the last comes before the first where none does."""
+        place = np.arange(self.rings[-1])
+        if self.by_bin:
+            return place, place
+        # bins are in the order of their beginnings, and so are their ends
+        return (
+            np.searchsorted(self.first + self.width, place, side="right"),
+            np.searchsorted(self.first, place, side="right") - 1,
+        )
 
 
-def compute_coactivity(recording: xr.Dataset, *, bin: float = 0.5) -> xr.Dataset:  # noqa: A002  (the field's word for it)
-    """Count the neurons that start an event in each time bin; a neuron counts once a bin, at its onset.
+def _whole_frames(bounds: np.ndarray, frames: float) -> Bins:
+    """Bins of whole frames, one after the other; what is left over at an epoch's end is in none."""
+    width = round(frames)
+    first = [np.arange(start, stop - width + 1, width) for start, stop in pairwise(bounds)]
+    rings = np.concatenate([[0], np.cumsum([len(one) for one in first])])
+    return _bins(first, [np.full(len(one), width) for one in first], rings, by_bin=True)
+
+
+def _exact_edges(bounds: np.ndarray, frames: float) -> Bins:
+    """Bins between exact edges, counted from each epoch's beginning: their numbers of frames differ by one."""
+    first, widths = [], []
+    for start, stop in pairwise(bounds):
+        n = int((stop - start) / frames + ROUNDING)
+        edges = np.ceil(np.arange(n + 1) * frames - ROUNDING).astype(np.int64)
+        first.append(start + edges[:-1])
+        widths.append(np.diff(edges))
+    return _bins(first, widths, bounds, by_bin=False)
+
+
+def _sliding(bounds: np.ndarray, frames: float) -> Bins:
+    """One bin of whole frames from every frame on."""
+    width = round(frames)
+    first = [np.arange(start, stop - width + 1) for start, stop in pairwise(bounds)]
+    return _bins(first, [np.full(len(one), width) for one in first], bounds, by_bin=False)
+
+
+def _bins(first: list[np.ndarray], widths: list[np.ndarray], rings: np.ndarray, *, by_bin: bool) -> Bins:
+    epoch = np.repeat(np.arange(len(first)), [len(one) for one in first])
+    return Bins(np.concatenate(first).astype(np.int64), np.concatenate(widths).astype(np.int64), epoch, rings, by_bin)
+
+
+BINNINGS = {"frames": _whole_frames, "edges": _exact_edges, "sliding": _sliding}
+WHEN = {"onset": "with an event onset", "peak": "with an event peak", "active": "inside an event"}  # by source
+
+
+def make_bins(recording: xr.Dataset, seconds: float, binning: str = "frames") -> Bins:
+    """Cut the recording into bins of so many seconds."""
+    frames = seconds * sampling_rate(recording) if binning == "edges" else float(frames_of(seconds, recording))
+    return BINNINGS[binning](epoch_bounds(recording), frames)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Active places of every neuron: those of row i are `places[offsets[i]:offsets[i + 1]]`, ascending.
+
+    With `once`, each is there once however many events it holds.
+    """
+
+    places: np.ndarray
+    offsets: np.ndarray
+    bins: Bins
+    once: bool = True
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Row of each active place."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def in_bins(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return row and bin of all activity, ordered by row and bin; each pair once, or, where events count, once an event."""
+        low, high = (edge[self.places] for edge in self.bins.of_places())
+        many = np.maximum(high - low + 1, 0)
+        rows = np.repeat(self.rows, many)
+        bins = np.repeat(low - (np.cumsum(many) - many), many) + np.arange(many.sum())
+        keys = rows * max(1, len(self.bins.first)) + bins
+        return np.divmod(np.unique(keys) if self.once else np.sort(keys), max(1, len(self.bins.first)))
+
+
+def make_activity(recording: xr.Dataset, bins: Bins, source: str = "onset", count: str = "neurons") -> Activity:
+    """Return where every neuron is active, in places of these bins.
+
+    An event under way when its epoch begins, or when a gap ends, has no onset and no peak to count: all such events would
+    coincide.
+    """
+    rows = event_rows(recording)
+    first = event_frames(recording, "peak" if source == "peak" else "onset")
+    if source == "active":
+        # the frames that `active` marks, of which a short event may have none
+        frame = np.arange(recording.sizes["frame"])
+        onset, offset = (
+            np.interp(var(f"event_{end}").check(recording).values, recording["time"].values, frame) for end in ("onset", "offset")
+        )
+        first, last = np.ceil(onset - ROUNDING).astype(np.int64), np.floor(offset + ROUNDING).astype(np.int64)
+        first = np.minimum(first, epoch_bounds(recording)[1:][event_epochs(recording)] - 1)
+        many = np.maximum(last - first + 1, 1)
+        rows, first = np.repeat(rows, many), np.repeat(first - (np.cumsum(many) - many), many) + np.arange(many.sum())
+    else:
+        seen = (var("event_flags").check(recording).values & EVENT_FLAGS["onset_unseen"]) == 0
+        rows, first = rows[seen], first[seen]
+    if bins.by_bin:
+        place = np.full(recording.sizes["frame"], -1, np.int64)
+        for k in range(int(bins.width[0]) if len(bins.width) else 0):
+            place[bins.first + k] = np.arange(len(bins.first))
+        rows, first = rows[place[first] >= 0], place[first][place[first] >= 0]
+    n_places = max(1, int(bins.rings[-1]))
+    keys = rows * n_places + first
+    rows, places = np.divmod(np.unique(keys) if count == "neurons" else np.sort(keys), n_places)
+    return Activity(places, np.searchsorted(rows, np.arange(recording.sizes["neuron"] + 1)), bins, count == "neurons")
+
+
+def compute_coactivity(
+    recording: xr.Dataset,
+    *,
+    bin: float = 0.5,  # noqa: A002  (the field's word for it)
+    binning: Literal["frames", "edges", "sliding"] = "frames",
+    source: Literal["onset", "active", "peak"] = "onset",
+    count: Literal["neurons", "events"] = "neurons",
+) -> xr.Dataset:
+    """Count the neurons that are active together in each time bin; a neuron counts once a bin.
 
     Args:
         recording: with events.
-        bin: s. A bin is a whole number of frames, the nearest to this, and at least one.
+        bin: s.
+        binning: "frames" (default): bins of whole frames one after the other, the nearest number to `bin` and at least one, so
+            that all bins are alike; "edges": exact edges, every `bin` from the beginning of an epoch on, between which bins hold
+            unequal numbers of frames and so are not alike (each width gets a null of its own); "sliding": a bin of whole frames
+            from every frame on, which misses no coincidence for lying across an edge, and whose bins overlap.
+        source: when a neuron is active. "onset" (default): at the frame of an event's onset, the nearest that the trace has to
+            the firing; "peak": at its peak; "active": from onset to offset, which lasts as long as the indicator glows.
+        count: "neurons" (default), or "events", of which a neuron may have several in a bin (not for "active").
 
     Returns:
-        The recording with `coactivity` (bin) and the coord `bin_time` (the bin's centre, s); the width in effect is the attribute
-        `bin_width_s`. Bins begin anew with each epoch; the frames left over at its end are in none.
+        The recording with `coactivity` (bin) and the coords `bin_time` (the bin's centre, s) and `bin_frames` (its frames). Bins
+        begin anew with each epoch; what is left over at its end is in none. The attribute `bin_width_s` is the mean width.
 
     Raises:
         MissingVariableError: there are no events yet.
-        CalciumError: the bin is not positive, or longer than every epoch.
+        CalciumError: the bin is not positive, longer than every epoch, or (edges) shorter than a frame; an unknown choice.
 
     Warns:
         The width in effect differs from `bin` by over 10 %.
     """
     recording = fresh(recording, "compute_coactivity")
+    check_arguments(compute_coactivity, {"bin": plain(bin)})
+    choose(BINNINGS, binning, "binning")
+    choose(WHEN, source, "source")
+    choose(dict.fromkeys(("neurons", "events")), count, "count")
     rate = sampling_rate(recording)
     var("event_onset").check(recording)
     if not (np.isfinite(bin) and bin > 0):
         raise CalciumError(f"the bin is {bin} s, but must be a positive number of seconds; 0.5 is usual")
-    width = frames_of(bin, recording)
-    effective = width / rate
-    starts = bin_starts(recording, width)
-    if len(starts) == 0:
-        raise CalciumError(f"a bin of {bin:g} s ({width} frames) is longer than the recording; give a shorter bin")
-    _, bins = active_bins(recording, width)
-    if abs(effective - bin) > 0.1 * bin:
+    if binning == "edges" and bin * rate < 1.0 - ROUNDING:
+        raise CalciumError(
+            f"a bin of {bin:g} s is shorter than a frame ({1 / rate:.3g} s), so that some would hold none; longer ones do"
+        )
+    if source == "active" and count == "events":
+        raise CalciumError("events are counted where they begin or peak: give source='onset' or 'peak', or count='neurons'")
+    bins = make_bins(recording, bin, binning)
+    if len(bins.first) == 0:
+        raise CalciumError(
+            f"a bin of {bin:g} s ({frames_of(bin, recording)} frames) is longer than the recording; give a shorter bin"
+        )
+    _, active = make_activity(recording, bins, source, count).in_bins()
+    effective = float(bins.width.mean()) / rate
+    if abs(effective - bin) > WIDTH_TOLERANCE * bin:
+        width = int(bins.width[0])
         warn(
             f"bins of {bin:g} s are {bin * rate:.3g} frames at {rate:g} Hz: whole bins of {width} frame{'s' * (width > 1)} "
             f"({effective:.3g} s) are used; bin={effective:.3g} asks for just that"
         )
-    time = recording["time"].values
-    parameters: dict[str, Attr | None] = {"bin_s": float(bin), "bin_width_s": effective, "bin_frames": width}
-    counts = np.bincount(bins, minlength=len(starts)).astype(np.int32)
-    centre = xr.DataArray(
-        (time[starts] + time[starts + width - 1]) / 2, dims="bin", attrs={"units": "s", "long_name": "centre of the bin"}
-    )
-    result = recording.assign(coactivity=var("coactivity").wrap(counts, **parameters))
-    return record(result.assign_coords(bin=np.arange(len(starts)), bin_time=centre), "compute_coactivity", **parameters)
-
-
-def bin_frames(recording: xr.Dataset) -> int:
-    """Return the frames of a bin, once the coactivity is known to be that of this recording's bins."""
-    coactivity = var("coactivity").check(recording)
-    width = int(coactivity.attrs.get("bin_frames", 0))
-    if width == 0 or len(coactivity) != len(bin_starts(recording, width)):
-        raise CalciumError("the coactivity is not that of this recording, as after a selection; run compute_coactivity() again")
-    return width
-
-
-def _null(counts: np.ndarray, bins: np.ndarray, n_bins: int, shuffles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Law of the coactivity in a bin under circular shifts, and the p-value of each count: exact, or pooled over shuffles.
-
-    `counts` is the number of active bins of each neuron, and `bins` those bins, one neuron after the other.
-    """
-    if shuffles == 0:
-        chance = counts / n_bins
-        return poisson_binomial_pmf(chance), poisson_binomial_sf(chance)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    histogram = shifted_coactivity(bins, offsets, n_bins, shuffles, seed).sum(axis=0, dtype=np.int64)
-    at_least = np.cumsum(histogram[::-1])[::-1]
-    return histogram / histogram.sum(), (1 + at_least) / (1 + histogram.sum())
-
-
-def _threshold(counts: np.ndarray, law: np.ndarray, pvalues: np.ndarray, significance: str, alpha: float) -> int:
-    """Return the smallest significant count. The law is the same in every bin, so that each rule comes down to one."""
-    if significance == "percentile":
-        percentile = int(np.searchsorted(np.cumsum(law), 1.0 - alpha))
-        return percentile + 1
-    # Benjamini & Hochberg 1995: the p-value of a count of c must not exceed alpha times the share of bins that have c or more;
-    # where no bin has, what a single one would have needed
-    at_least = np.cumsum(np.bincount(counts, minlength=len(law))[::-1])[::-1]
-    passes = pvalues <= alpha * np.maximum(at_least, 1) / len(counts)
-    return int(np.argmax(np.append(passes, True)))
-
-
-def find_ensemble_events(
-    recording: xr.Dataset,
-    *,
-    significance: Literal["fdr", "percentile"] = "fdr",
-    alpha: float | None = None,
-    shuffles: int = 0,
-    seed: int = 0,
-    min_neurons: int = 3,
-) -> xr.Dataset:
-    """Find the bins in which more neurons are coactive than chance explains, and the ensemble events that they make up.
-
-    The null: every neuron's active bins are shifted round the recording by a uniform shift of its own, which keeps its rate and
-    its bursts, and breaks its timing with the others. Neuron i, active in k_i of B bins, is then active in any given bin with
-    probability k_i / B, independently of the others, so that the count follows the Poisson-binomial law, the same in every bin.
-
-    Args:
-        recording: with events and `coactivity`.
-        significance: "fdr" (default): Benjamini-Hochberg over bins; "percentile": counts above the (1 - alpha) percentile of the
-            null, whatever the number of bins.
-        alpha: default 0.05 for "fdr", 0.01 (the 99th percentile) for "percentile".
-        shuffles: 0 (default) takes the exact law; a number pools that many sampled shuffles, as is the field's habit (1000).
-        seed: of the shuffles.
-        min_neurons: ensemble events with fewer are dropped; two neurons make no ensemble.
-
-    Returns:
-        The recording with `coactivity_expected`, `coactivity_pvalue`, `is_coactive` (bin), `coactivity_null` (count) and one
-        `ensemble_event` for each stretch of touching significant bins, described by its peak bin: time, start, duration, size,
-        p-value and `participation` (ensemble_event × neuron). Attributes of `is_coactive`: `threshold`, the smallest significant
-        count; `attained_alpha`, its chance under this null (sampled, with shuffles); `expected_false_bins`; `n_tests`.
-
-    Raises:
-        MissingVariableError: there is no coactivity yet.
-        CalciumError: the rule is unknown, alpha is not between 0 and 1, or shuffles or seed are negative.
-    """
-    recording = fresh(recording, "find_ensemble_events")
-    if significance not in DEFAULT_ALPHA:
-        raise CalciumError(f"unknown significance {significance!r}; choose one of {', '.join(DEFAULT_ALPHA)}")
-    alpha = DEFAULT_ALPHA[significance] if alpha is None else alpha
-    if not 0.0 < alpha < 1.0:
-        raise CalciumError(f"alpha is {alpha}, but must be between 0 and 1")
-    if shuffles < 0 or not 0 <= seed < 2**63:
-        raise CalciumError(f"shuffles and seed must not be negative, nor the seed over 2^63, but they are {shuffles} and {seed}")
-    width = bin_frames(recording)
-    counts = recording["coactivity"].values
-    rows, bins = active_bins(recording, width)
-    law, pvalues = _null(np.bincount(rows, minlength=recording.sizes["neuron"]), bins, len(counts), shuffles, seed)
-    threshold = _threshold(counts, law, pvalues, significance, alpha)
-    attained = float(law[threshold:][::-1].sum())
-    parameters: dict[str, Attr | None] = {
-        "null": "circular",
-        "significance": significance,
-        "alpha": alpha,
-        "shuffles": shuffles,
-        "seed": seed if shuffles else None,
-        "threshold": threshold,
-        "attained_alpha": attained,
-        "n_tests": len(counts),
-        "expected_false_bins": attained * len(counts),
-        "min_neurons": min_neurons,
-    }
-    significant = counts >= threshold
-    chance = float(np.arange(len(law)) @ law)
+    chosen: dict[str, Attr | None] = {"binning": binning, "source": source, "count": count}
+    counts = np.bincount(active, minlength=len(bins.first)).astype(np.int32)
+    what = f"neurons {WHEN[source]} in the bin" if count == "neurons" else f"event {source}s in the bin"
     result = recording.assign(
-        coactivity_expected=var("coactivity_expected").wrap(np.full(len(counts), chance)),
-        coactivity_pvalue=var("coactivity_pvalue").wrap(pvalues[counts]),
-        is_coactive=var("is_coactive").wrap(significant, **parameters),
-        coactivity_null=var("coactivity_null").wrap(law, shuffles=shuffles),
+        coactivity=var("coactivity").wrap(counts, bin_s=float(bin), bin_width_s=effective, long_name=what, **chosen)
     )
-    result = result.assign_coords(count=np.arange(len(law)))
-    peaks, stretches = _stretches(bin_starts(recording, width), width, counts, significant, min_neurons)
-    result = result.assign(_ensemble_events(recording, width, rows, bins, peaks, stretches))
-    result = result.assign(
-        ensemble_event_size=var("ensemble_event_size").wrap(counts[peaks]),
-        ensemble_event_pvalue=var("ensemble_event_pvalue").wrap(pvalues[counts[peaks]]),
-    )
-    result = result.assign_coords(ensemble_event=np.arange(1, result.sizes["ensemble_event"] + 1))
-    return record(result, "find_ensemble_events", **parameters)
-
-
-def _stretches(
-    starts: np.ndarray, width: int, counts: np.ndarray, significant: np.ndarray, min_neurons: int
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Join touching significant bins; the peak bin (the first of equals) stands for each stretch."""
-    hits = np.flatnonzero(significant)
-    touching = np.diff(hits) == 1
-    if len(hits):
-        touching &= np.diff(starts[hits]) == width  # not across an epoch's edge
-    stretches = [s for s in np.split(hits, np.flatnonzero(~touching) + 1) if len(s)]
-    peaks = np.array([s[np.argmax(counts[s])] for s in stretches], np.int64)
-    kept = counts[peaks] >= min_neurons
-    return peaks[kept], [s for s, keep in zip(stretches, kept, strict=True) if keep]
-
-
-def _ensemble_events(
-    recording: xr.Dataset, width: int, rows: np.ndarray, bins: np.ndarray, peaks: np.ndarray, stretches: list[np.ndarray]
-) -> dict[str, xr.DataArray]:
-    """Who takes part in each ensemble event, and when it is."""
-    starts = bin_starts(recording, width)
-    participation = np.zeros((len(peaks), recording.sizes["neuron"]), bool)
-    event_of_bin = np.full(len(starts), -1)
-    event_of_bin[peaks] = np.arange(len(peaks))
-    inside = event_of_bin[bins] >= 0
-    participation[event_of_bin[bins[inside]], rows[inside]] = True
-    time, effective = recording["time"].values, width / sampling_rate(recording)
-    table = {
-        "ensemble_event_time": (time[starts[peaks]] + time[starts[peaks] + width - 1]) / 2,
-        "ensemble_event_start": np.array([time[starts[s[0]]] for s in stretches]),
-        "ensemble_event_duration": np.array([len(s) * effective for s in stretches]),
-        "participation": participation,
+    time = recording["time"].values
+    coords = {
+        "bin": np.arange(len(bins.first)),
+        "bin_time": ("bin", (time[bins.first] + time[bins.first + bins.width - 1]) / 2, COORDINATES["bin_time"]),
+        "bin_frames": ("bin", bins.width, COORDINATES["bin_frames"]),
     }
-    return {name: var(name).wrap(values) for name, values in table.items()}
+    return record(result.assign_coords(coords), "compute_coactivity", bin=float(bin), **chosen)
+
+
+def activity_of(recording: xr.Dataset) -> Activity:
+    """Return the activity that the recording's coactivity counts, once that is known to be this recording's."""
+    coactivity = var("coactivity").check(recording)
+    how = coactivity.attrs
+    if "bin_s" not in how:
+        raise CalciumError("the coactivity does not say of what bins it is; run compute_coactivity() again")
+    bins = make_bins(recording, float(how["bin_s"]), str(how.get("binning", "frames")))
+    if len(coactivity) != len(bins.first):
+        raise CalciumError("the coactivity is not that of this recording, as after a selection; run compute_coactivity() again")
+    return make_activity(recording, bins, str(how.get("source", "onset")), str(how.get("count", "neurons")))

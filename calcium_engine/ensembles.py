@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from calcium_engine.coactivity import active_bins, bin_frames
+from calcium_engine.coactivity import activity_of
 from calcium_engine.kernels import jaccard_similarity
 from calcium_engine.schema import CalciumError, fresh, record, sampling_rate, var
 
@@ -224,7 +224,7 @@ def find_ensembles(
     recording = fresh(recording, "find_ensembles")
     participation = var("participation").check(recording).values
     _check(cut, linkage, variance, min_events, seed)
-    active = np.bincount(active_bins(recording, bin_frames(recording))[0], minlength=recording.sizes["neuron"])
+    active = np.bincount(activity_of(recording).in_bins()[0], minlength=recording.sizes["neuron"])
     propensity = active / max(1, active.sum())
     similarity = jaccard_similarity(participation)
     tree = _tree(similarity, linkage)

@@ -231,11 +231,11 @@ def event_epochs(recording: xr.Dataset) -> np.ndarray:
     return np.asarray(np.searchsorted(recording["time"].values[starts], onset, side="right"))
 
 
-def event_frames(recording: xr.Dataset) -> np.ndarray:
-    """Frame of each event's onset; an onset between two frames belongs to the nearer one."""
+def event_frames(recording: xr.Dataset, of: str = "onset") -> np.ndarray:
+    """Frame of each event's onset (or peak); what lies between two frames belongs to the nearer one."""
     frames = np.arange(recording.sizes["frame"])
-    onset = np.interp(var("event_onset").check(recording).values, recording["time"].values, frames)
-    return np.asarray(np.floor(onset + 0.5).astype(np.int64))
+    place = np.interp(var(f"event_{of}").check(recording).values, recording["time"].values, frames)
+    return np.asarray(np.floor(place + 0.5).astype(np.int64))
 
 
 def event_rows(recording: xr.Dataset) -> np.ndarray:

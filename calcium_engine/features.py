@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments
-from calcium_engine.blocks import frames_of, over_frame
-from calcium_engine.coactivity import active_bins, bin_starts, event_bins
+from calcium_engine.blocks import over_frame
+from calcium_engine.coactivity import make_activity, make_bins
 from calcium_engine.detectability import judge_detector
 from calcium_engine.events import event_epochs, event_rows
 from calcium_engine.kernels import row_moments
@@ -102,24 +102,19 @@ def _poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, gammaincinv(counts + 1, 0.975)
 
 
-def _binned(recording: xr.Dataset, seconds: float) -> np.ndarray:
-    """Neuron × bin: whether the neuron starts an event in the bin."""
-    width = frames_of(seconds, recording)
-    rows, bins = active_bins(recording, width)
-    table = np.zeros((recording.sizes["neuron"], len(bin_starts(recording, width))))
-    table[rows, bins] = 1.0
+def _binned(recording: xr.Dataset, seconds: float, count: str) -> np.ndarray:
+    """Neuron × bin: how many events the neuron starts in the bin, or whether it starts any."""
+    bins = make_bins(recording, seconds)
+    table = np.zeros((recording.sizes["neuron"], len(bins.first)))
+    np.add.at(table, make_activity(recording, bins, count=count).in_bins(), 1)
     return table
 
 
 def _fano(recording: xr.Dataset) -> np.ndarray:
     """Variance over mean of the number of events in windows of FANO_WINDOW."""
-    width = frames_of(FANO_WINDOW, recording)
-    n_windows = len(bin_starts(recording, width))
-    if n_windows < 2:
+    counts = _binned(recording, FANO_WINDOW, "events")
+    if counts.shape[1] < 2:
         return np.full(recording.sizes["neuron"], np.nan)
-    window = event_bins(recording, width)
-    counts = np.zeros((recording.sizes["neuron"], n_windows))
-    np.add.at(counts, (event_rows(recording)[window >= 0], window[window >= 0]), 1)
     mean = counts.mean(axis=1)
     return np.where(mean > 0, counts.var(axis=1, ddof=1) / np.where(mean > 0, mean, 1.0), np.nan)
 
@@ -129,7 +124,7 @@ def _population_coupling(recording: xr.Dataset) -> np.ndarray:
 
     All sums are of whole numbers, exact in whatever order they are taken.
     """
-    active = _binned(recording, COUPLING_BIN)
+    active = _binned(recording, COUPLING_BIN, "neurons")
     n_bins = active.shape[1]
     total = active.sum(axis=0)
     own = active.sum(axis=1)

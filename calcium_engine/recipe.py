@@ -25,9 +25,10 @@ import xarray as xr
 
 from calcium_engine.arguments import check_arguments, did_you_mean, fits, parse_scalar
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
-from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
+from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.deconvolve import deconvolve
 from calcium_engine.denoise import denoise
+from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features

@@ -5,7 +5,8 @@ import pytest
 from recordings import RATE
 
 from calcium_engine import kernels
-from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
+from calcium_engine.coactivity import compute_coactivity
+from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import Clustering, _cluster, _tree, find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.io import make_recording
@@ -53,13 +54,14 @@ def test_coactivity_counts_each_neuron_once_a_bin():
 def test_shuffles_and_the_exact_law_agree():
     made = compute_coactivity(_poisson_events(60, 6000, 0.004, 1), bin=2 / RATE)
     exact = find_ensemble_events(made, significance="percentile")
-    sampled = find_ensemble_events(made, significance="percentile", shuffles=1000, seed=3)
-    distance = 0.5 * float(np.abs(exact["coactivity_null"] - sampled["coactivity_null"]).sum())
+    sampled = find_ensemble_events(made, significance="percentile", monte_carlo=1000, seed=3)
+    distance = 0.5 * float(np.abs(exact["coactivity_null"] - sampled["coactivity_null_sampled"]).sum())
     assert distance < 2e-3
     assert exact["is_coactive"].attrs["threshold"] == sampled["is_coactive"].attrs["threshold"]
     assert exact["coactivity_expected"][0] == pytest.approx(float(made["coactivity"].mean()))
     # counts above the 99th percentile, to the letter
-    counts = np.repeat(np.arange(61), np.rint(sampled["coactivity_null"].values * 1000 * 3000).astype(int))
+    law = sampled["coactivity_null_sampled"]
+    counts = np.repeat(law["count"].values, np.rint(law.values * 1000 * 3000).astype(int))
     np.testing.assert_array_equal(
         sampled["is_coactive"], sampled["coactivity"] > np.percentile(counts, 99, method="inverted_cdf")
     )
@@ -83,7 +85,7 @@ def test_share_of_significant_bins_is_the_attained_alpha():
     inside = 0
     for seed in range(20):
         made = compute_coactivity(_poisson_events(100, 6000, 0.003, 100 + seed), bin=2 / RATE)
-        result = find_ensemble_events(made, significance="percentile", shuffles=200, seed=seed)
+        result = find_ensemble_events(made, significance="percentile", monte_carlo=200, seed=seed)
         attrs = result["is_coactive"].attrs
         low, high = binom.interval(0.99, attrs["n_tests"], attrs["attained_alpha"])
         inside += low <= int(result["is_coactive"].sum()) <= high

@@ -13,8 +13,9 @@ from strategies import chunkings
 
 from calcium_engine import kernels
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
-from calcium_engine.coactivity import compute_coactivity, find_ensemble_events
+from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.denoise import denoise
+from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features
@@ -125,9 +126,9 @@ BAD_ARGUMENTS = [
     (compute_features, {"burst_interval": 0.0}, "positive"),
     (compute_coactivity, {"bin": 0.0}, "positive"),
     (compute_coactivity, {"bin": 1e9}, "shorter bin"),
-    (find_ensemble_events, {"significance": "none"}, "fdr, percentile"),
+    (find_ensemble_events, {"significance": "none"}, "fdr.*percentile.*fwer"),
     (find_ensemble_events, {"alpha": 1.5}, "between 0 and 1"),
-    (find_ensemble_events, {"shuffles": -1}, "negative"),
+    (find_ensemble_events, {"monte_carlo": -1}, "negative"),
     (find_ensembles, {"cut": "none"}, "null, pca_variance"),
     (find_ensembles, {"cut": 2.5}, "whole number"),
     (find_ensembles, {"linkage": "none"}, "average"),

@@ -16,6 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from llvmlite import ir
+from numba import types as numba_types
+from numba.extending import intrinsic
 
 CACHE = os.environ.get("CALCIUM_ENGINE_CACHE", "1") != "0"
 
@@ -55,3 +58,25 @@ class kernel:  # noqa: N801  (a decorator, named as one)
         """Run the twin that is safe on this thread."""
         on_main = threading.current_thread() is threading.main_thread()
         return (self.parallel if on_main else self.serial)(*args)
+
+
+@intrinsic
+def ones_of(typing_context: Any, word: Any) -> Any:
+    """Count the set bits of a 64-bit word, in one instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return numba_types.uint64(numba_types.uint64), generate
+
+
+@intrinsic
+def funnel(typing_context: Any, low: Any, high: Any, bit: Any) -> Any:
+    """Read 64 bits from some bit (0 to 63) of the 128 of two words on; one instruction where the machine has it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        low, high, bit = arguments
+        shift = builder.module.declare_intrinsic("llvm.fshr", [low.type], ir.FunctionType(low.type, [low.type] * 3))
+        return builder.call(shift, [high, low, bit])
+
+    return numba_types.uint64(*[numba_types.uint64] * 3), generate

@@ -1,0 +1,319 @@
+"""What coactivity chance gives: the law of the count in every bin when neurons are active independently of each other.
+
+Places, rings and reach are counted in bins or in frames (`coactivity.Bins`). A bin of w places that begins at place s finds a
+neuron active where one of the neuron's windows begins at s: a window begins at each place from which w places on hold activity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from calcium_engine.coactivity import Activity
+from calcium_engine.kernels import local_laws, poisson_binomial_law, shifted_coactivity
+from calcium_engine.kernels.surrogates import Trains
+
+RARE = 1e-20  # counts beyond the largest observed whose chance is less in every bin are not told apart
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How chance activity is made of the recorded one.
+
+    `null`: every neuron's activity is shifted round the recording ("circular"), round each epoch ("epochs"), or by up to `reach`
+    places, the ends of epochs reflected ("local"). `surrogate`: what happens on a ring instead of a circular shift. `least`: the
+    least circular shift, in places. `groups`: the key of each neuron; neurons with one key are shifted together.
+    """
+
+    null: str
+    surrogate: str
+    least: int
+    reach: int
+    keys: np.ndarray
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some neurons are shifted together."""
+        return len(np.unique(self.keys)) < len(self.keys)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether every place of a ring is as likely as any other, so that all bins of one width follow one law."""
+        return self.null != "local" and self.least == 0 and self.surrogate in ("circular", "permutation", "isi")
+
+    def has_exact_law(self, activity: Activity) -> bool:
+        """Whether the law of the count in a bin is known in closed form."""
+        if self.surrogate == "event_dither":
+            return False
+        return (activity.once and not self.grouped) or (self.uniform and self.surrogate == "circular")
+
+
+@dataclass(frozen=True)
+class Null:
+    """The law of the count in each bin: bins of one group share a law. `tails` and `pvalues` are group × count.
+
+    `tails` are the chances of at least 0, 1, ... coactive neurons, the last of so many or more; `pvalues` what a bin with that
+    count is given: the same where the law is exact, one more than the number of shuffled bins over one more than their number
+    where it is sampled, so that none is 0.
+    """
+
+    group: np.ndarray
+    tails: np.ndarray
+    pvalues: np.ndarray
+    exact: bool
+
+    @property
+    def expected(self) -> np.ndarray:
+        """Mean count in each bin."""
+        return np.asarray(self.tails[:, 1:].sum(axis=1)[self.group])
+
+    @property
+    def law(self) -> np.ndarray:
+        """Share of bins with each count, all bins together."""
+        weights = np.bincount(self.group, minlength=len(self.tails)) / max(1, len(self.group))
+        laws = self.tails - np.concatenate([self.tails[:, 1:], np.zeros((len(self.tails), 1))], axis=1)
+        return np.asarray(weights @ np.maximum(laws, 0.0))
+
+    def tails_of(self, counts: np.ndarray) -> np.ndarray:
+        """Return the chance of at least each bin's count."""
+        return np.asarray(self.tails[self.group, np.minimum(counts, self.tails.shape[1] - 1)])
+
+    def pvalues_of(self, counts: np.ndarray) -> np.ndarray:
+        """Return the p-value of each bin's count."""
+        return np.asarray(self.pvalues[self.group, np.minimum(counts, self.tails.shape[1] - 1)])
+
+    def thresholds(self, table: np.ndarray, critical: float) -> np.ndarray:
+        """Return the smallest count of each bin with at most this entry of the table; one beyond all counts if none has."""
+        passes = np.concatenate([table <= critical, np.ones((len(table), 1), bool)], axis=1)
+        return np.asarray(np.argmax(passes, axis=1)[self.group])
+
+
+def _rings(activity: Activity, scheme: Scheme) -> list[tuple[int, int]]:
+    """First place, and the one after the last, of each ring."""
+    edges = activity.bins.rings
+    if scheme.null == "circular":
+        return [(0, int(edges[-1]))]
+    return [(int(start), int(stop)) for start, stop in pairwise(edges) if stop > start]
+
+
+def _on_ring(activity: Activity, ring: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Row and place, counted from the ring's start, of all activity on a ring."""
+    inside = (activity.places >= ring[0]) & (activity.places < ring[1])
+    return activity.rows[inside], activity.places[inside] - ring[0]
+
+
+def _classes(activity: Activity, rings: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], int, np.ndarray]]:
+    """Yield ring, width in places, and the bins on that ring of that width."""
+    begins, widths = activity.bins.places, activity.bins.place_widths
+    for ring in rings:
+        for width in np.unique(widths):
+            own = np.flatnonzero((begins >= ring[0]) & (begins < ring[1]) & (widths == width))
+            if len(own):
+                yield ring, int(width), own
+
+
+def _reflected(rows: np.ndarray, places: np.ndarray, size: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """Add what lies within `reach` of an end again on the other side of it."""
+    low, high = places < reach, places >= size - reach
+    return (
+        np.concatenate([rows, rows[low], rows[high]]),
+        np.concatenate([places, -1 - places[low], 2 * size - 1 - places[high]]),
+    )
+
+
+def _windows(rows: np.ndarray, places: np.ndarray, width: int, size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Row and beginning of every window of `width` places that holds activity, each once, ordered; round a ring of `size`."""
+    begins = (places[:, None] - np.arange(width)).ravel()
+    if size is not None:
+        begins %= size
+    lowest = int(begins.min(initial=0))
+    span = int(begins.max(initial=0)) - lowest + 1
+    rows, begins = np.divmod(np.unique(np.repeat(rows, width) * span + begins - lowest), span)
+    return rows, begins + lowest
+
+
+def _enough_counts(mean: float, observed: int, most: int) -> int:
+    """Return how many entries tell apart all counts up to the largest observed and all that are not RARE (Chernoff's bound)."""
+    scaled = max(mean / most, 1e-9)
+    counts = np.arange(1, 2 + int(4 * scaled + 60))
+    bound = counts - scaled + counts * np.log(scaled / counts)
+    rare = int(counts[np.argmax(bound < np.log(RARE))]) * most
+    return max(rare, observed + 1) + 1
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The bins of one ring and width, what lets their law be worked out, and their largest mean count."""
+
+    bins: np.ndarray
+    laws: Callable[[int], np.ndarray]
+    mean: float
+
+
+def exact_null(activity: Activity, scheme: Scheme, observed: int) -> Null:
+    """Return the exact law of every bin, with entries for at least the largest count observed."""
+    make = _uniform_part if scheme.uniform else _placed_part
+    parts = [make(activity, scheme, *one) for one in _classes(activity, _rings(activity, scheme))]
+    most = 1 if activity.once and not scheme.grouped else max(1, _largest_step(activity, scheme))
+    n_counts = _enough_counts(max(part.mean for part in parts), observed, most)
+    group, laws, used = np.zeros(len(activity.bins.first), np.int64), [], 0
+    for part in parts:
+        laws.append(part.laws(n_counts))
+        group[part.bins] = used + (np.arange(len(part.bins)) if len(laws[-1]) > 1 else 0)
+        used += len(laws[-1])
+    tails = np.minimum(np.cumsum(np.concatenate(laws)[:, ::-1], axis=1)[:, ::-1], 1.0)
+    return Null(group, tails, tails, exact=True)
+
+
+def _largest_step(activity: Activity, scheme: Scheme) -> int:
+    """Return the most that one key can add to a bin's count."""
+    rows, bins = activity.in_bins()
+    _, unit = np.unique(scheme.keys, return_inverse=True)
+    per = np.unique(unit[rows] * max(1, len(activity.bins.first)) + bins, return_counts=True)[1]
+    return int(per.max(initial=1))
+
+
+def _uniform_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], width: int, bins: np.ndarray) -> _Part:
+    """All bins of one width on a ring follow one law: a neuron is active with the share of the ring that its windows hold."""
+    size = ring[1] - ring[0]
+    rows, places = _on_ring(activity, ring)
+    n_neurons = len(activity.offsets) - 1
+    if not activity.once or scheme.grouped:
+        laws = _unit_laws(activity, scheme, rows, places, width, size)
+        return _Part(bins, lambda n: _convolved(laws, n)[None], float(sum(np.arange(len(law)) @ law for law in laws)))
+    if scheme.surrogate == "permutation":
+        chance = _permuted(np.bincount(rows, minlength=n_neurons), width, size)
+    else:
+        chance = np.bincount(_windows(rows, places, width, size)[0], minlength=n_neurons) / size
+    return _Part(bins, lambda n: poisson_binomial_law(chance, n)[None], float(chance.sum()))
+
+
+def _permuted(active: np.ndarray, width: int, size: int) -> np.ndarray:
+    """Chance that one of the active places, put anywhere, no two on one, lies among `width` of `size` (hypergeometric)."""
+    step = np.arange(width)
+    return np.asarray(1.0 - np.prod(np.maximum(size - active[:, None] - step, 0) / (size - step), axis=1))
+
+
+def _unit_laws(
+    activity: Activity, scheme: Scheme, rows: np.ndarray, places: np.ndarray, width: int, size: int
+) -> list[np.ndarray]:
+    """Law of what each neuron, or group shifted together, adds to a bin: how often each number stands round the ring."""
+    if activity.once:
+        rows, begins = _windows(rows, places, width, size)
+    else:
+        rows, begins = np.repeat(rows, width), ((places[:, None] - np.arange(width)) % size).ravel()
+    _, unit = np.unique(scheme.keys, return_inverse=True)
+    order = np.argsort(unit[rows], kind="stable")
+    edges = np.searchsorted(unit[rows][order], np.arange(int(unit.max(initial=-1)) + 2))
+    held = [np.bincount(begins[order[first:last]], minlength=size) for first, last in pairwise(edges) if last > first]
+    return [np.bincount(counts) / size for counts in held]
+
+
+def _convolved(laws: list[np.ndarray], n_counts: int) -> np.ndarray:
+    """Law of a sum; the last entry stands for 'or more'."""
+    total = np.zeros(n_counts)
+    total[0] = 1.0
+    for law in laws:
+        longer = np.convolve(total, law)
+        total = longer[:n_counts].copy()
+        total[-1] += longer[n_counts:].sum()
+    return total
+
+
+def _placed_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], width: int, bins: np.ndarray) -> _Part:
+    """Every bin has a law of its own: a neuron's chance is the share of places near the bin, or away from it, that it holds."""
+    size, least = ring[1] - ring[0], scheme.least
+    away = least > 0
+    reach = least - 1 if away else min(scheme.reach, (size - 1) // 2)
+    rows, places = _on_ring(activity, ring)
+    if scheme.null == "local":
+        rows, begins = _windows(*_reflected(rows, places, size, min(reach + width, size)), width, None)
+    else:
+        rows, begins = _windows(rows, places, width, size)
+        near = np.concatenate([begins, begins[begins < reach] + size, begins[begins >= size - reach] - size])
+        rows = np.concatenate([rows, rows[begins < reach], rows[begins >= size - reach]])
+        order = np.lexsort((near, rows))
+        rows, begins = rows[order], near[order]
+    offsets = np.searchsorted(rows, np.arange(len(activity.offsets)))
+    centres = activity.bins.places[bins] - ring[0]
+    outside = size - 2 * least + 1 if away else 0
+    totals = np.bincount(rows[(begins >= 0) & (begins < size)], minlength=len(offsets) - 1)
+    if away:
+        mean = float(totals.sum() / outside)
+    else:
+        running = np.searchsorted(np.sort(begins), [centres + reach + 1, centres - reach])
+        mean = float((running[0] - running[1]).max(initial=0) / (2 * reach + 1))
+    return _Part(bins, lambda n: local_laws(begins, offsets, centres, reach, n, totals=totals, outside=outside), mean)
+
+
+def sampled_null(activity: Activity, scheme: Scheme, shuffles: int, seed: int, n_counts: int) -> Null:
+    """Return the law of every bin as counted in shuffles; bins that share a law are pooled."""
+    group = _groups(activity, scheme)
+    if _simple(activity, scheme):
+        found = shifted_coactivity(activity.places, activity.offsets, len(group), shuffles, seed, keys=scheme.keys).sum(
+            axis=0, dtype=np.int64
+        )
+        histograms = np.zeros((1, n_counts), np.int64)
+        histograms[0, : min(len(found), n_counts)] = found[:n_counts]
+        histograms[0, -1] += found[n_counts:].sum()
+    else:
+        trains, how = _trains(activity, scheme, group)
+        histograms = trains.histograms(how, shuffles, seed, n_counts, least=scheme.least, reach=scheme.reach)
+    at_least = np.cumsum(histograms[:, ::-1], axis=1)[:, ::-1]
+    total = np.maximum(at_least[:, :1], 1)
+    return Null(group, at_least / total, (1 + at_least) / (1 + total), exact=False)
+
+
+def rarest(activity: Activity, scheme: Scheme, null: Null, shuffles: int, seed: int) -> np.ndarray:
+    """Return the smallest chance of a bin's count in each shuffle, by the laws of this null."""
+    trains, how = _trains(activity, scheme, null.group)
+    return trains.rarest(how, shuffles, seed, null.pvalues, least=scheme.least, reach=scheme.reach)
+
+
+def _simple(activity: Activity, scheme: Scheme) -> bool:
+    """Whether shuffles are nothing but shifts of whole bins round the recording, for which there is a faster way."""
+    plain = scheme.null == "circular" and scheme.surrogate == "circular" and scheme.least == 0
+    return plain and activity.bins.by_bin and activity.once
+
+
+def _groups(activity: Activity, scheme: Scheme) -> np.ndarray:
+    """Group of each bin: bins of one ring and width where places are alike, else each bin by itself."""
+    group = np.arange(len(activity.bins.first))
+    if scheme.uniform:
+        for k, (_, _, bins) in enumerate(_classes(activity, _rings(activity, scheme))):
+            group[bins] = k
+    return group
+
+
+def _trains(activity: Activity, scheme: Scheme, group: np.ndarray) -> tuple[Trains, str]:
+    """Return what surrogates are drawn from, and how."""
+    rings, n_neurons = _rings(activity, scheme), len(activity.offsets) - 1
+    how = "reflected" if scheme.null == "local" else scheme.surrogate
+    parts = []
+    for start, stop in rings:
+        rows, places = _on_ring(activity, (start, stop))
+        if how == "reflected":
+            rows, places = _reflected(rows, places, stop - start, min(scheme.reach, stop - start))
+            order = np.lexsort((places, rows))
+            rows, places = rows[order], places[order]
+        parts.append((places, np.bincount(rows, minlength=n_neurons)))
+    sizes = np.concatenate([np.full(n_neurons, stop - start) for start, stop in rings])
+    # another stream of random numbers for each ring
+    ring = np.repeat(np.arange(len(rings), dtype=np.uint64), n_neurons)
+    keys = np.tile(scheme.keys, len(rings)) + ring * np.uint64(0x9E3779B97F4A7C15)
+    first, last = activity.bins.of_places()
+    trains = Trains(
+        places=np.concatenate([places for places, _ in parts]),
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate([counts for _, counts in parts]))]),
+        starts=np.repeat([start for start, _ in rings], n_neurons),
+        sizes=sizes,
+        keys=keys,
+        first_bin=first,
+        last_bin=last,
+        group=group,
+        once=activity.once,
+    )
+    return trains, how

@@ -1,0 +1,41 @@
+"""How synchronous a population is, beyond what its rates give by chance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calcium_engine.coactivity import Activity
+from calcium_engine.nulls import Null
+
+
+def measure_synchrony(activity: Activity, counts: np.ndarray, null: Null, significant: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the measures of synchrony that rest on the law of the counts by chance.
+
+    `synchrony_divergence`: Kullback-Leibler divergence of the observed counts from the law, bits a bin: 0 for independent neurons
+    in a recording without end (in one of B bins about (counts that occur − 1) / (2 B ln 2)). `synchrony_surplus`: share of all
+    activity that lies in significant bins above what chance puts there. `gregariousness` (neuron): by how many standard
+    deviations the others are more active in a neuron's bins than they are by chance.
+    """
+    observed = np.bincount(counts, minlength=len(null.law))[: len(null.law)] / max(1, len(counts))
+    seen = observed > 0
+    law = np.maximum(null.law, np.finfo(float).tiny)
+    surplus = (counts - null.expected)[significant].sum() / max(1, counts.sum())
+    return {
+        "synchrony_divergence": np.asarray((observed[seen] * np.log2(observed[seen] / law[seen])).sum()),
+        "synchrony_surplus": np.asarray(float(surplus)),
+        "gregariousness": _gregariousness(activity),
+    }
+
+
+def _gregariousness(activity: Activity) -> np.ndarray:
+    """Of each neuron; NaN for one that is never active, or alone."""
+    n_neurons, n_bins = len(activity.offsets) - 1, len(activity.bins.first)
+    rows, bins = np.divmod(np.unique(np.ravel_multi_index(activity.in_bins(), (n_neurons, n_bins))), n_bins)
+    active = np.bincount(rows, minlength=n_neurons)
+    others = np.bincount(bins, minlength=n_bins)[bins] - 1
+    chance = active / n_bins
+    expected = chance.sum() - chance
+    spread = (chance * (1 - chance)).sum() - chance * (1 - chance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.bincount(rows, weights=others, minlength=n_neurons) / active
+        return np.where((active > 0) & (spread > 0), (mean - expected) / np.sqrt(spread / active), np.nan)
