@@ -6,7 +6,7 @@ from pathlib import Path
 import calcium_engine
 
 STEPS = "levels neuropil baseline noise denoise deconvolve detectors events detectability features coactivity ensembles quality"
-STEPS += " planting retention"
+STEPS += " artifacts planting retention"
 ROOMS = [
     "schema indicators arguments",
     "io",
