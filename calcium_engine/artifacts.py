@@ -19,6 +19,7 @@ from calcium_engine.schema import (
     CalciumError,
     epoch_bounds,
     fresh,
+    latest_trace,
     plain,
     record,
     recorded_calls,
@@ -28,7 +29,8 @@ from calcium_engine.schema import (
 )
 
 LEAST_NEURONS = 10  # fewer cannot tell what is common to all from what each does by itself
-RECENT, LOW = 10.0, 0.1  # s, quantile: transients rise from there and decay to there, and an earlier artefact hardly moves it
+RECENT, LOW = 10.0, 0.2  # s, quantile: transients rise from there and decay to there, and an earlier artefact hardly moves it
+UNDER = 0.25  # of the threshold: noise about the level of rest hardly comes so far under that
 BACK = 0.5  # of the share: on the way back noise hides the jump of other neurons than on the way out
 MUCH = 0.1  # of the frames
 
@@ -66,7 +68,7 @@ def _jumps(traces: np.ndarray, bounds: np.ndarray, window: int, threshold: float
     asked = ~np.isnan(change) & (noise > 0)[:, None]
     limit = (threshold * noise)[:, None]
     signs = ((change > limit) & asked).astype(np.int8) - ((change < -limit) & asked).astype(np.int8)
-    dips = (signs < 0) & (traces < _recent_low(traces, bounds, window))
+    dips = (signs < 0) & (traces < _recent_low(traces, bounds, window) - UNDER * limit)
     return asked.sum(axis=0), dips.sum(axis=0), csc_array(signs)
 
 
@@ -118,13 +120,10 @@ def _extent(first: int, done: int, large: np.ndarray, signs: Any, bounds: np.nda
 
 
 def _cut(recording: xr.Dataset, masked: np.ndarray) -> xr.Dataset:
-    """Begin a new epoch after each masked stretch; its own frames end the epoch before it, or begin the first one."""
+    """Make each masked stretch an epoch of its own: at the end of another, its frames would look like the last one before."""
     starts = np.zeros(len(masked), bool)
     starts[epoch_bounds(recording)[:-1]] = True
-    for _, stop in runs(masked):
-        begin = np.flatnonzero(starts[:stop])[-1]
-        if stop < len(masked) and not masked[begin:stop].all():
-            starts[stop] = True
+    starts[1:] |= masked[1:] != masked[:-1]
     if starts.sum() == 1:
         return recording
     return recording.assign_coords(epoch=("frame", np.cumsum(starts) - 1, COORDINATES["epoch"]))
@@ -150,17 +149,18 @@ def mask_artifacts(
         threshold: in σ of a neuron's frame-to-frame differences; default 5, which noise never reaches. That is a change of
             7.4 % · ν · √rate (ν: noise level in %·Hz^-½): 16 % of the fluorescence at ν = 1 and 4.8 Hz, but 41 % at 30 Hz.
             Smaller artefacts are missed; 2.5 finds those half as large, and over that noise takes just one neuron in 80.
-        dipping: share of the jumping neurons that must fall below what is low for them, the 10 % quantile of the last 10 s;
-            default 0.05. It tells movement, which moves some neurons or all of them down, from transients: these rise together,
-            with a fast indicator within a frame, and decay to where they came from, but never dip. 0 asks for no dip: it also
-            masks a flash of light, and transients of over `share` of the neurons.
+        dipping: share of the jumping neurons that must fall under what is low for them, the 20 % quantile of the last 10 s, by
+            a quarter of the threshold or more; default 0.05. It tells movement, which moves some neurons or all of them down,
+            from transients: these rise together, with a fast indicator within a frame, and decay to where they came from, but
+            do not dip. 0 asks for no dip: it also masks a flash of light, and transients of over `share` of the neurons.
         longest: s, from the jump out to the jump back; default 2 s. Where none follows in time, only the frame of the jump is
             masked: the level has changed for good, and the new epoch gets a baseline of its own.
 
     Returns:
         The recording with `artifact` (frame), its traces NaN at those frames, and, where there are any, the coordinate `epoch`
-        renumbered: a new epoch begins after each masked stretch, whose frames end the epoch before it. What earlier steps made
-        is dropped. The attributes of `artifact` hold the parameters, `masked_frames`, `masked_share` and `masked_stretches`.
+        numbered anew: each masked stretch is an epoch of its own, and another begins after it, so that no baseline, filter,
+        event or bin reaches across. What earlier steps made is dropped. The attributes of `artifact` hold the parameters and
+        `masked_frames`, `masked_share` and `masked_stretches`.
 
         Masked values are lost from the recording returned: a second run adds to what is masked, and takes nothing back. Begin
         with the recording as it was read to mask less.
@@ -178,9 +178,9 @@ def mask_artifacts(
     parameters: dict[str, float] = {"share": share, "threshold": threshold, "dipping": dipping, "longest": longest}
     _check(parameters)
     earlier, masked_before = _earlier(recording)
-    recording = fresh(recording, "mask_artifacts")
-    names = [name for name in (*TRACES, "neuropil") if isinstance(recording, xr.Dataset) and name in recording.variables]
-    array = var(names[0] if names else "fluorescence").check(recording)
+    array = var(latest_trace(recording, TRACES[::-1]) if isinstance(recording, xr.Dataset) else TRACES[0]).check(recording)
+    recording = fresh(recording, "mask_artifacts").assign({str(array.name): array})  # ΔF/F that it begins with is not dropped
+    names = [name for name in (*TRACES, "neuropil") if name in recording.variables]
     masked = _find(array, recording, **parameters) | masked_before
     frames, part = int(masked.sum()), float(masked.mean())
     if part > MUCH:
