@@ -4,7 +4,7 @@
     python benchmarks/speed.py --process                                          whole runs of the command line, cold and warm
     python benchmarks/speed.py --cleaning [--neurons 2000 --frames 20000]         each stage of cleaning beside the fastest peers
     python benchmarks/speed.py --events [--peers PYTHON]                          deconvolution, detection, detectability likewise
-    python benchmarks/speed.py --coactivity                                       shuffles, exact nulls and pairs of neurons likewise
+    python benchmarks/speed.py --coactivity                                       shuffles, exact nulls, pairs of neurons
 
 Times are medians after a warm-up in which the kernels are compiled or loaded. Machines are noisy: the ratios, taken in turns in
 one run, say more than the seconds.
