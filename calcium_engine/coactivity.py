@@ -22,6 +22,7 @@ from calcium_engine.schema import (
     plain,
     record,
     sampling_rate,
+    small_values,
     var,
     warn,
 )
@@ -32,69 +33,63 @@ WIDTH_TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class Bins:
-    """Time bins: each one's first frame, number of frames, and epoch; and what activity is shifted on.
+    """Time bins: each one's first frame, number of frames, and epoch; and the places between which activity is shifted.
 
-    Neurons are shifted by whole bins where bins are made of whole frames one after the other (`by_bin`), else by frames. A place
-    is a bin or a frame accordingly, and ring e, the places of epoch e, is `rings[e]:rings[e + 1]`.
+    Where bins are made of whole frames one after the other, neurons are shifted by whole bins: places are bins. Else places are
+    frames. Those of epoch e are `rings[e]:rings[e + 1]`. Masked frames, and what is left over at an epoch's end, are no places
+    (-1 in `place_of_frame`).
     """
 
     first: np.ndarray
     width: np.ndarray
     epoch: np.ndarray
     rings: np.ndarray
+    place_of_frame: np.ndarray
     by_bin: bool
 
     @property
     def places(self) -> np.ndarray:
         """Place at which each bin begins."""
-        return np.arange(len(self.first)) if self.by_bin else self.first
+        return np.asarray(self.place_of_frame[self.first])
 
     @property
     def place_widths(self) -> np.ndarray:
         """How many places each bin holds."""
-        return np.ones(len(self.first), np.int64) if self.by_bin else self.width
+        return np.ones_like(self.width) if self.by_bin else self.width
 
     def of_places(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first and the last bin that hold each place; the last comes before the first where none does."""
         place = np.arange(self.rings[-1])
-        if self.by_bin:
-            return place, place
         # bins are in the order of their beginnings, and so are their ends
-        return (
-            np.searchsorted(self.first + self.width, place, side="right"),
-            np.searchsorted(self.first, place, side="right") - 1,
-        )
+        ends = self.places + self.place_widths
+        return np.searchsorted(ends, place, side="right"), np.searchsorted(self.places, place, side="right") - 1
 
 
-def _whole_frames(bounds: np.ndarray, frames: float) -> Bins:
+Spans = list[tuple[np.ndarray, np.ndarray]]  # first frames and numbers of frames of the bins of each epoch
+
+
+def _whole_frames(epochs: list[tuple[int, int]], frames: float) -> Spans:
     """Bins of whole frames, one after the other; what is left over at an epoch's end is in none."""
     width = round(frames)
-    first = [np.arange(start, stop - width + 1, width) for start, stop in pairwise(bounds)]
-    rings = np.concatenate([[0], np.cumsum([len(one) for one in first])])
-    return _bins(first, [np.full(len(one), width) for one in first], rings, by_bin=True)
+    first = [np.arange(start, stop - width + 1, width) for start, stop in epochs]
+    return [(one, np.full(len(one), width)) for one in first]
 
 
-def _exact_edges(bounds: np.ndarray, frames: float) -> Bins:
+def _exact_edges(epochs: list[tuple[int, int]], frames: float) -> Spans:
     """Bins between exact edges, counted from each epoch's beginning: their numbers of frames differ by one."""
-    first, widths = [], []
-    for start, stop in pairwise(bounds):
+    spans = []
+    for start, stop in epochs:
         n = int((stop - start) / frames + ROUNDING)
         edges = np.ceil(np.arange(n + 1) * frames - ROUNDING).astype(np.int64)
-        first.append(start + edges[:-1])
-        widths.append(np.diff(edges))
-    return _bins(first, widths, bounds, by_bin=False)
+        spans.append((start + edges[:-1], np.diff(edges)))
+    return spans
 
 
-def _sliding(bounds: np.ndarray, frames: float) -> Bins:
+def _sliding(epochs: list[tuple[int, int]], frames: float) -> Spans:
     """One bin of whole frames from every frame on."""
     width = round(frames)
-    first = [np.arange(start, stop - width + 1) for start, stop in pairwise(bounds)]
-    return _bins(first, [np.full(len(one), width) for one in first], bounds, by_bin=False)
-
-
-def _bins(first: list[np.ndarray], widths: list[np.ndarray], rings: np.ndarray, *, by_bin: bool) -> Bins:
-    epoch = np.repeat(np.arange(len(first)), [len(one) for one in first])
-    return Bins(np.concatenate(first).astype(np.int64), np.concatenate(widths).astype(np.int64), epoch, rings, by_bin)
+    first = [np.arange(start, stop - width + 1) for start, stop in epochs]
+    return [(one, np.full(len(one), width)) for one in first]
 
 
 BINNINGS = {"frames": _whole_frames, "edges": _exact_edges, "sliding": _sliding}
@@ -102,9 +97,26 @@ WHEN = {"onset": "with an event onset", "peak": "with an event peak", "active": 
 
 
 def make_bins(recording: xr.Dataset, seconds: float, binning: str = "frames") -> Bins:
-    """Cut the recording into bins of so many seconds."""
+    """Cut the recording into bins of so many seconds; masked frames, which are epochs of their own, are in none."""
     frames = seconds * sampling_rate(recording) if binning == "edges" else float(frames_of(seconds, recording))
-    return BINNINGS[binning](epoch_bounds(recording), frames)
+    masked = np.zeros(recording.sizes["frame"], bool)
+    if "artifact" in recording.variables:
+        masked = small_values(var("artifact").check(recording))
+    epochs = [(int(start), int(stop)) for start, stop in pairwise(epoch_bounds(recording)) if not masked[start:stop].all()]
+    spans = BINNINGS[binning](epochs, frames)
+    first = np.concatenate([one for one, _ in spans]).astype(np.int64)
+    width = np.concatenate([one for _, one in spans]).astype(np.int64)
+    epoch = np.repeat(np.arange(len(spans)), [len(one) for one, _ in spans])
+    place, by_bin = np.full(len(masked), -1, np.int64), binning == "frames"
+    if by_bin:
+        for k in range(int(frames)):
+            place[first + k] = np.arange(len(first))
+        sizes = [len(one) for one, _ in spans]
+    else:
+        inside = np.concatenate([np.arange(start, stop) for start, stop in epochs])
+        place[inside] = np.arange(len(inside))
+        sizes = [stop - start for start, stop in epochs]
+    return Bins(first, width, epoch, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), place, by_bin)
 
 
 @dataclass(frozen=True)
@@ -155,13 +167,10 @@ def make_activity(recording: xr.Dataset, bins: Bins, source: str = "onset", coun
     else:
         seen = (var("event_flags").check(recording).values & EVENT_FLAGS["onset_unseen"]) == 0
         rows, first = rows[seen], first[seen]
-    if bins.by_bin:
-        place = np.full(recording.sizes["frame"], -1, np.int64)
-        for k in range(int(bins.width[0]) if len(bins.width) else 0):
-            place[bins.first + k] = np.arange(len(bins.first))
-        rows, first = rows[place[first] >= 0], place[first][place[first] >= 0]
+    place = bins.place_of_frame[first]
+    rows, place = rows[place >= 0], place[place >= 0]
     n_places = max(1, int(bins.rings[-1]))
-    keys = rows * n_places + first
+    keys = rows * n_places + place
     rows, places = np.divmod(np.unique(keys) if count == "neurons" else np.sort(keys), n_places)
     return Activity(places, np.searchsorted(rows, np.arange(recording.sizes["neuron"] + 1)), bins, count == "neurons")
 
@@ -189,7 +198,7 @@ def compute_coactivity(
 
     Returns:
         The recording with `coactivity` (bin) and the coords `bin_time` (the bin's centre, s) and `bin_frames` (its frames). Bins
-        begin anew with each epoch; what is left over at its end is in none. The attribute `bin_width_s` is the mean width.
+        begin anew with each epoch; what is left over at its end is in none. The attribute `bin_width_s` is the width in effect.
 
     Raises:
         MissingVariableError: there are no events yet.
@@ -219,7 +228,7 @@ def compute_coactivity(
             f"a bin of {bin:g} s ({frames_of(bin, recording)} frames) is longer than the recording; give a shorter bin"
         )
     _, active = make_activity(recording, bins, source, count).in_bins()
-    effective = float(bins.width.mean()) / rate
+    effective = float(bin) if binning == "edges" else float(bins.width[0]) / rate
     if abs(effective - bin) > WIDTH_TOLERANCE * bin:
         width = int(bins.width[0])
         warn(

@@ -284,3 +284,21 @@ def test_figures_shade_masked_stretches():
 
 def test_the_whole_path_without_it_has_no_artifact():
     assert "artifact" not in run(moved(movement=0)).variables
+
+
+def test_masked_frames_are_in_no_bin_and_no_place():
+    from recordings import with_events
+
+    from calcium_engine.coactivity import activity_of, compute_coactivity
+    from calcium_engine.ensemble_events import find_ensemble_events
+    from calcium_engine.schema import var
+
+    masked = np.zeros(40, bool)
+    masked[10:14] = True
+    made = with_events(2, 40, np.array([0, 0, 1]), np.array([3, 20, 21])).assign(artifact=var("artifact").wrap(masked))
+    made = made.assign_coords(epoch=("frame", np.repeat([0, 1, 2], [10, 4, 26])))
+    for binning, n_bins, chance in (("frames", 18, 3 / 18), ("sliding", 9 + 25, 6 / 36)):
+        result = find_ensemble_events(compute_coactivity(made, bin=2 / 4.8, binning=binning), significance="percentile")
+        assert result.sizes["bin"] == n_bins
+        assert not np.isin(np.flatnonzero(masked), activity_of(result).bins.first).any()
+        assert result["coactivity_expected"].values[0] == pytest.approx(chance)
