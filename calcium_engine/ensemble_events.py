@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,67 +10,14 @@ import xarray as xr
 
 from calcium_engine.arguments import check_arguments
 from calcium_engine.coactivity import Activity, activity_of
-from calcium_engine.nulls import Null, Scheme, exact_null, rarest, sampled_null
+from calcium_engine.nulls import Null, Scheme, exact_null, make_scheme
 from calcium_engine.schema import Attr, CalciumError, fresh, plain, record, sampling_rate, var, warn
+from calcium_engine.shuffles import rarest, sampled_null
+from calcium_engine.significance import RULES, Verdict, judge
 from calcium_engine.synchrony import measure_synchrony
 
 AGREEMENT = 2 / 3  # share of the bins significant under one null that are so under the other, for the two to agree
 FEW_BINS = 3  # so many more or fewer say nothing
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Which bins are significant: up to which p-value, from which count on in each bin."""
-
-    significant: np.ndarray
-    thresholds: np.ndarray
-    qvalues: np.ndarray
-    attained: np.ndarray  # chance of each bin to be called significant
-
-
-def _percentile(null: Null, counts: np.ndarray, alpha: float, _: np.ndarray | None) -> tuple[np.ndarray, float]:
-    """Find counts above the (1 - alpha) percentile of the null, to the letter."""
-    return null.tails, alpha
-
-
-def _false_discovery_rate(null: Null, counts: np.ndarray, alpha: float, _: np.ndarray | None) -> tuple[np.ndarray, float]:
-    """Benjamini & Hochberg 1995; where no bin passes, what a single one would have needed."""
-    ordered = np.sort(null.pvalues_of(counts))
-    passes = np.flatnonzero(ordered <= alpha * np.arange(1, len(ordered) + 1) / len(ordered))
-    return null.pvalues, float(ordered[passes[-1]]) if len(passes) else alpha / len(ordered)
-
-
-def _familywise(null: Null, counts: np.ndarray, alpha: float, least: np.ndarray | None) -> tuple[np.ndarray, float]:
-    """Bonferroni; or, with the smallest chance of each shuffle, what at most a share alpha of shuffles undercut anywhere.
-
-    Where all bins share a law this is the largest count over shuffles (Westfall & Young 1993); p = (1 + #) / (1 + shuffles).
-    """
-    if least is None:
-        return null.pvalues, alpha / len(counts)
-    allowed = int(alpha * (1 + len(least)) + 1e-9) - 1
-    return null.pvalues, float(np.nextafter(np.sort(least)[allowed], 0.0)) if allowed >= 0 else 0.0
-
-
-Rule = Callable[[Null, np.ndarray, float, np.ndarray | None], tuple[np.ndarray, float]]
-RULES: dict[str, tuple[Rule, float]] = {  # and the default alpha
-    "fdr": (_false_discovery_rate, 0.05),
-    "percentile": (_percentile, 0.01),
-    "fwer": (_familywise, 0.05),
-}
-
-
-def judge(null: Null, counts: np.ndarray, significance: str, alpha: float, least: np.ndarray | None = None) -> Verdict:
-    """Apply a rule of significance to the counts; `least` is the smallest chance in each shuffle, for the family-wise one."""
-    from scipy.stats import false_discovery_control
-
-    table, critical = RULES[significance][0](null, counts, alpha, least)
-    thresholds = null.thresholds(table, critical)
-    return Verdict(
-        significant=counts >= thresholds,
-        thresholds=thresholds,
-        qvalues=np.asarray(false_discovery_control(null.pvalues_of(counts), method="bh")),
-        attained=np.where(thresholds < null.tails.shape[1], null.tails_of(thresholds), 0.0),
-    )
 
 
 def find_ensemble_events(
@@ -199,42 +144,6 @@ def _check(given: dict[str, Attr | None]) -> None:
         raise CalciumError(
             "min_shift is the least of circular shifts: it goes with surrogate='circular' and null='circular' or 'epochs'"
         )
-
-
-def make_scheme(
-    recording: xr.Dataset,
-    activity: Activity,
-    *,
-    null: str = "circular",
-    surrogate: str = "circular",
-    min_shift: float = 0.0,
-    reach: float = 10.0,
-    shift_together: str | None = None,
-) -> Scheme:
-    """Turn seconds into places, and neuron ids, or what is shifted together, into keys of random numbers."""
-    bins = activity.bins
-    per_place = (int(bins.width[0]) if bins.by_bin else 1) / sampling_rate(recording)
-    least = max(1, round(min_shift / per_place)) if min_shift else 0
-    edges = bins.rings
-    smallest = int(np.diff(edges)[np.diff(edges) > 0].min()) if null == "epochs" else int(edges[-1])
-    if 2 * least > smallest:
-        raise CalciumError(
-            f"a least shift of {min_shift:g} s leaves nothing of {smallest * per_place:g} s to shift to; give at most half of it"
-        )
-    if shift_together is None:
-        return Scheme(null, surrogate, least, max(1, round(reach / per_place)), _keys(recording["neuron"].values))
-    if shift_together not in recording.coords or recording[shift_together].dims != ("neuron",):
-        known = [str(name) for name, coord in recording.coords.items() if coord.dims == ("neuron",)]
-        raise CalciumError(f"shift_together={shift_together!r} is no coordinate of neurons; there are {', '.join(known)}")
-    return Scheme(null, surrogate, least, max(1, round(reach / per_place)), _keys(recording[shift_together].values))
-
-
-def _keys(names: np.ndarray) -> np.ndarray:
-    """Return a number for each name, wherever it stands: a whole number itself, the beginning of a digest of anything else."""
-    if names.dtype.kind in "iub":
-        return names.astype(np.int64).view(np.uint64)
-    digests = {name: hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in set(names.tolist())}
-    return np.array([int.from_bytes(digests[name], "little") for name in names.tolist()], np.uint64)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,17 @@ neuron active where one of the neuron's windows begins at s: a window begins at 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import xarray as xr
 
 from calcium_engine.coactivity import Activity
-from calcium_engine.kernels import local_laws, poisson_binomial_law, shifted_coactivity
-from calcium_engine.kernels.surrogates import Trains
+from calcium_engine.kernels import local_laws, poisson_binomial_law
+from calcium_engine.schema import CalciumError, sampling_rate
 
 RARE = 1e-20  # counts beyond the largest observed whose chance is less in every bin are not told apart
 
@@ -49,6 +51,42 @@ class Scheme:
         if self.surrogate == "event_dither":
             return False
         return (activity.once and not self.grouped) or (self.uniform and self.surrogate == "circular")
+
+
+def make_scheme(
+    recording: xr.Dataset,
+    activity: Activity,
+    *,
+    null: str = "circular",
+    surrogate: str = "circular",
+    min_shift: float = 0.0,
+    reach: float = 10.0,
+    shift_together: str | None = None,
+) -> Scheme:
+    """Turn seconds into places, and neuron ids, or what is shifted together, into keys of random numbers."""
+    bins = activity.bins
+    per_place = (int(bins.width[0]) if bins.by_bin else 1) / sampling_rate(recording)
+    least = max(1, round(min_shift / per_place)) if min_shift else 0
+    edges = bins.rings
+    smallest = int(np.diff(edges)[np.diff(edges) > 0].min()) if null == "epochs" else int(edges[-1])
+    if 2 * least > smallest:
+        raise CalciumError(
+            f"a least shift of {min_shift:g} s leaves nothing of {smallest * per_place:g} s to shift to; give at most half of it"
+        )
+    if shift_together is None:
+        return Scheme(null, surrogate, least, max(1, round(reach / per_place)), _keys(recording["neuron"].values))
+    if shift_together not in recording.coords or recording[shift_together].dims != ("neuron",):
+        known = [str(name) for name, coord in recording.coords.items() if coord.dims == ("neuron",)]
+        raise CalciumError(f"shift_together={shift_together!r} is no coordinate of neurons; there are {', '.join(known)}")
+    return Scheme(null, surrogate, least, max(1, round(reach / per_place)), _keys(recording[shift_together].values))
+
+
+def _keys(names: np.ndarray) -> np.ndarray:
+    """Return a number for each name, wherever it stands: a whole number itself, the beginning of a digest of anything else."""
+    if names.dtype.kind in "iub":
+        return names.astype(np.int64).view(np.uint64)
+    digests = {name: hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in set(names.tolist())}
+    return np.array([int.from_bytes(digests[name], "little") for name in names.tolist()], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -91,7 +129,7 @@ class Null:
         return np.asarray(np.argmax(passes, axis=1)[self.group])
 
 
-def _rings(activity: Activity, scheme: Scheme) -> list[tuple[int, int]]:
+def rings_of(activity: Activity, scheme: Scheme) -> list[tuple[int, int]]:
     """First place, and the one after the last, of each ring."""
     edges = activity.bins.rings
     if scheme.null == "circular":
@@ -99,13 +137,13 @@ def _rings(activity: Activity, scheme: Scheme) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in pairwise(edges) if stop > start]
 
 
-def _on_ring(activity: Activity, ring: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def on_ring(activity: Activity, ring: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Row and place, counted from the ring's start, of all activity on a ring."""
     inside = (activity.places >= ring[0]) & (activity.places < ring[1])
     return activity.rows[inside], activity.places[inside] - ring[0]
 
 
-def _classes(activity: Activity, rings: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], int, np.ndarray]]:
+def classes(activity: Activity, rings: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], int, np.ndarray]]:
     """Yield ring, width in places, and the bins on that ring of that width."""
     begins, widths = activity.bins.places, activity.bins.place_widths
     for ring in rings:
@@ -115,7 +153,7 @@ def _classes(activity: Activity, rings: list[tuple[int, int]]) -> Iterator[tuple
                 yield ring, int(width), own
 
 
-def _reflected(rows: np.ndarray, places: np.ndarray, size: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
+def reflected(rows: np.ndarray, places: np.ndarray, size: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
     """Add what lies within `reach` of an end again on the other side of it."""
     low, high = places < reach, places >= size - reach
     return (
@@ -156,7 +194,7 @@ class _Part:
 def exact_null(activity: Activity, scheme: Scheme, observed: int) -> Null:
     """Return the exact law of every bin, with entries for at least the largest count observed."""
     make = _uniform_part if scheme.uniform else _placed_part
-    parts = [make(activity, scheme, *one) for one in _classes(activity, _rings(activity, scheme))]
+    parts = [make(activity, scheme, *one) for one in classes(activity, rings_of(activity, scheme))]
     most = 1 if activity.once and not scheme.grouped else max(1, _largest_step(activity, scheme))
     n_counts = _enough_counts(max(part.mean for part in parts), observed, most)
     group, laws, used = np.zeros(len(activity.bins.first), np.int64), [], 0
@@ -179,7 +217,7 @@ def _largest_step(activity: Activity, scheme: Scheme) -> int:
 def _uniform_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], width: int, bins: np.ndarray) -> _Part:
     """All bins of one width on a ring follow one law: a neuron is active with the share of the ring that its windows hold."""
     size = ring[1] - ring[0]
-    rows, places = _on_ring(activity, ring)
+    rows, places = on_ring(activity, ring)
     n_neurons = len(activity.offsets) - 1
     if not activity.once or scheme.grouped:
         laws = _unit_laws(activity, scheme, rows, places, width, size)
@@ -228,9 +266,9 @@ def _placed_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], widt
     size, least = ring[1] - ring[0], scheme.least
     away = least > 0
     reach = least - 1 if away else min(scheme.reach, (size - 1) // 2)
-    rows, places = _on_ring(activity, ring)
+    rows, places = on_ring(activity, ring)
     if scheme.null == "local":
-        rows, begins = _windows(*_reflected(rows, places, size, min(reach + width, size)), width, None)
+        rows, begins = _windows(*reflected(rows, places, size, min(reach + width, size)), width, None)
     else:
         rows, begins = _windows(rows, places, width, size)
         near = np.concatenate([begins, begins[begins < reach] + size, begins[begins >= size - reach] - size])
@@ -247,73 +285,3 @@ def _placed_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], widt
         running = np.searchsorted(np.sort(begins), [centres + reach + 1, centres - reach])
         mean = float((running[0] - running[1]).max(initial=0) / (2 * reach + 1))
     return _Part(bins, lambda n: local_laws(begins, offsets, centres, reach, n, totals=totals, outside=outside), mean)
-
-
-def sampled_null(activity: Activity, scheme: Scheme, shuffles: int, seed: int, n_counts: int) -> Null:
-    """Return the law of every bin as counted in shuffles; bins that share a law are pooled."""
-    group = _groups(activity, scheme)
-    if _simple(activity, scheme):
-        found = shifted_coactivity(activity.places, activity.offsets, len(group), shuffles, seed, keys=scheme.keys).sum(
-            axis=0, dtype=np.int64
-        )
-        histograms = np.zeros((1, n_counts), np.int64)
-        histograms[0, : min(len(found), n_counts)] = found[:n_counts]
-        histograms[0, -1] += found[n_counts:].sum()
-    else:
-        trains, how = _trains(activity, scheme, group)
-        histograms = trains.histograms(how, shuffles, seed, n_counts, least=scheme.least, reach=scheme.reach)
-    at_least = np.cumsum(histograms[:, ::-1], axis=1)[:, ::-1]
-    total = np.maximum(at_least[:, :1], 1)
-    return Null(group, at_least / total, (1 + at_least) / (1 + total), exact=False)
-
-
-def rarest(activity: Activity, scheme: Scheme, null: Null, shuffles: int, seed: int) -> np.ndarray:
-    """Return the smallest chance of a bin's count in each shuffle, by the laws of this null."""
-    trains, how = _trains(activity, scheme, null.group)
-    return trains.rarest(how, shuffles, seed, null.pvalues, least=scheme.least, reach=scheme.reach)
-
-
-def _simple(activity: Activity, scheme: Scheme) -> bool:
-    """Whether shuffles are nothing but shifts of whole bins round the recording, for which there is a faster way."""
-    plain = scheme.null == "circular" and scheme.surrogate == "circular" and scheme.least == 0
-    return plain and activity.bins.by_bin and activity.once
-
-
-def _groups(activity: Activity, scheme: Scheme) -> np.ndarray:
-    """Group of each bin: bins of one ring and width where places are alike, else each bin by itself."""
-    group = np.arange(len(activity.bins.first))
-    if scheme.uniform:
-        for k, (_, _, bins) in enumerate(_classes(activity, _rings(activity, scheme))):
-            group[bins] = k
-    return group
-
-
-def _trains(activity: Activity, scheme: Scheme, group: np.ndarray) -> tuple[Trains, str]:
-    """Return what surrogates are drawn from, and how."""
-    rings, n_neurons = _rings(activity, scheme), len(activity.offsets) - 1
-    how = "reflected" if scheme.null == "local" else scheme.surrogate
-    parts = []
-    for start, stop in rings:
-        rows, places = _on_ring(activity, (start, stop))
-        if how == "reflected":
-            rows, places = _reflected(rows, places, stop - start, min(scheme.reach, stop - start))
-            order = np.lexsort((places, rows))
-            rows, places = rows[order], places[order]
-        parts.append((places, np.bincount(rows, minlength=n_neurons)))
-    sizes = np.concatenate([np.full(n_neurons, stop - start) for start, stop in rings])
-    # another stream of random numbers for each ring
-    ring = np.repeat(np.arange(len(rings), dtype=np.uint64), n_neurons)
-    keys = np.tile(scheme.keys, len(rings)) + ring * np.uint64(0x9E3779B97F4A7C15)
-    first, last = activity.bins.of_places()
-    trains = Trains(
-        places=np.concatenate([places for places, _ in parts]),
-        offsets=np.concatenate([[0], np.cumsum(np.concatenate([counts for _, counts in parts]))]),
-        starts=np.repeat([start for start, _ in rings], n_neurons),
-        sizes=sizes,
-        keys=keys,
-        first_bin=first,
-        last_bin=last,
-        group=group,
-        once=activity.once,
-    )
-    return trains, how

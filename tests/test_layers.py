@@ -6,7 +6,7 @@ from pathlib import Path
 import calcium_engine
 
 STEPS = "levels neuropil baseline noise denoise deconvolve detectors events detectability features coactivity ensembles quality"
-STEPS += " planting retention nulls ensemble_events synchrony pairwise artifacts"
+STEPS += " planting retention nulls shuffles significance ensemble_events synchrony pairwise artifacts"
 ROOMS = [
     "schema indicators arguments",
     "io",

@@ -12,9 +12,11 @@ from recordings import RATE, poisson_events, with_events
 
 from calcium_engine import kernels
 from calcium_engine.coactivity import activity_of, compute_coactivity
-from calcium_engine.ensemble_events import find_ensemble_events, judge, make_scheme
-from calcium_engine.nulls import Null, exact_null, rarest, sampled_null
+from calcium_engine.ensemble_events import find_ensemble_events
+from calcium_engine.nulls import Null, exact_null, make_scheme
 from calcium_engine.schema import CalciumError
+from calcium_engine.shuffles import rarest, sampled_null
+from calcium_engine.significance import judge
 
 FRAME = 1 / RATE
 

@@ -1,0 +1,65 @@
+"""Which bins are significant: rules that turn the laws of chance into a threshold for each bin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from calcium_engine.nulls import Null
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which bins are significant: up to which p-value, from which count on in each bin."""
+
+    significant: np.ndarray
+    thresholds: np.ndarray
+    qvalues: np.ndarray
+    attained: np.ndarray  # chance of each bin to be called significant
+
+
+def _percentile(null: Null, counts: np.ndarray, alpha: float, _: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Find counts above the (1 - alpha) percentile of the null, to the letter."""
+    return null.tails, alpha
+
+
+def _false_discovery_rate(null: Null, counts: np.ndarray, alpha: float, _: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Benjamini & Hochberg 1995; where no bin passes, what a single one would have needed."""
+    ordered = np.sort(null.pvalues_of(counts))
+    passes = np.flatnonzero(ordered <= alpha * np.arange(1, len(ordered) + 1) / len(ordered))
+    return null.pvalues, float(ordered[passes[-1]]) if len(passes) else alpha / len(ordered)
+
+
+def _familywise(null: Null, counts: np.ndarray, alpha: float, least: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """Bonferroni; or, with the smallest chance of each shuffle, what at most a share alpha of shuffles undercut anywhere.
+
+    Where all bins share a law this is the largest count over shuffles (Westfall & Young 1993); p = (1 + #) / (1 + shuffles).
+    """
+    if least is None:
+        return null.pvalues, alpha / len(counts)
+    allowed = int(alpha * (1 + len(least)) + 1e-9) - 1
+    return null.pvalues, float(np.nextafter(np.sort(least)[allowed], 0.0)) if allowed >= 0 else 0.0
+
+
+Rule = Callable[[Null, np.ndarray, float, np.ndarray | None], tuple[np.ndarray, float]]
+RULES: dict[str, tuple[Rule, float]] = {  # and the default alpha
+    "fdr": (_false_discovery_rate, 0.05),
+    "percentile": (_percentile, 0.01),
+    "fwer": (_familywise, 0.05),
+}
+
+
+def judge(null: Null, counts: np.ndarray, significance: str, alpha: float, least: np.ndarray | None = None) -> Verdict:
+    """Apply a rule of significance to the counts; `least` is the smallest chance in each shuffle, for the family-wise one."""
+    from scipy.stats import false_discovery_control
+
+    table, critical = RULES[significance][0](null, counts, alpha, least)
+    thresholds = null.thresholds(table, critical)
+    return Verdict(
+        significant=counts >= thresholds,
+        thresholds=thresholds,
+        qvalues=np.asarray(false_discovery_control(null.pvalues_of(counts), method="bh")),
+        attained=np.where(thresholds < null.tails.shape[1], null.tails_of(thresholds), 0.0),
+    )
