@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from calcium_engine.coactivity import Activity
+from calcium_engine.coactivity import Activity, distinct
 from calcium_engine.kernels import local_laws, poisson_binomial_law
 from calcium_engine.schema import CalciumError, sampling_rate
 
@@ -169,7 +169,7 @@ def _windows(rows: np.ndarray, places: np.ndarray, width: int, size: int | None)
         begins %= size
     lowest = int(begins.min(initial=0))
     span = int(begins.max(initial=0)) - lowest + 1
-    rows, begins = np.divmod(np.unique(np.repeat(rows, width) * span + begins - lowest), span)
+    rows, begins = np.divmod(distinct(np.repeat(rows, width) * span + begins - lowest), span)
     return rows, begins + lowest
 
 
