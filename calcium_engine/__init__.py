@@ -21,6 +21,7 @@ from calcium_engine.features import compute_features
 from calcium_engine.io import fetch_intro, make_recording, open_recording, read, read_csv, read_npy, read_suite2p, save_recording
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
+from calcium_engine.pairwise import compute_pairwise
 from calcium_engine.plot import (
     plot_coactivity,
     plot_cut,
@@ -31,6 +32,7 @@ from calcium_engine.plot import (
     plot_membership,
     plot_noise,
     plot_null,
+    plot_pairwise,
     plot_positions,
     plot_raster,
     plot_retention,
@@ -54,6 +56,7 @@ __all__ = [
     "compute_coactivity",
     "compute_dff",
     "compute_features",
+    "compute_pairwise",
     "deconvolve",
     "denoise",
     "detect_events",
@@ -73,6 +76,7 @@ __all__ = [
     "plot_membership",
     "plot_noise",
     "plot_null",
+    "plot_pairwise",
     "plot_positions",
     "plot_raster",
     "plot_retention",

@@ -20,6 +20,7 @@ from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_
 from calcium_engine.plot.events import plot_events
 from calcium_engine.plot.features import plot_features
 from calcium_engine.plot.noise import plot_noise
+from calcium_engine.plot.pairwise import plot_pairwise
 from calcium_engine.plot.retention import plot_retention
 from calcium_engine.plot.traces import plot_stages
 from calcium_engine.plot.transient import plot_transient
@@ -36,6 +37,7 @@ FIGURES: dict[str, Callable[..., Any]] = {
     "08_detectability": plot_detectability,
     "09_coactivity": plot_coactivity,
     "10_null": plot_null,
+    "12_pairs": plot_pairwise,
     "11_similarity": plot_similarity,
     "12_cut": plot_cut,
     "13_membership": plot_membership,

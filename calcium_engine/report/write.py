@@ -11,7 +11,7 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.plot import FIGURES, render_figures
-from calcium_engine.report import events, facts, page, population, quality, tables
+from calcium_engine.report import events, facts, page, pairs, population, quality, tables
 from calcium_engine.report.retention import about_retention
 from calcium_engine.report.words import several
 from calcium_engine.schema import CalciumError, MissingVariableError, sampling_rate
@@ -87,10 +87,13 @@ _SECTIONS = (
     _Section(
         "coactivity",
         "Coactivity",
-        population.about_coactivity,
+        lambda recording: [*population.about_coactivity(recording), *pairs.about_pairs(recording)],
         {
             "09_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
             "10_null": "Share of bins by number of coactive neurons: observed, and by chance. The shaded counts are significant.",
+            "12_pairs": "Similarity of pairs of neurons beyond chance (left): all pairs under the diagonal, the significant ones "
+            "above it. Share of pairs by p-value (right): by chance it is at most the blue line; pairs are significant up to where "
+            "the observed share last crosses the dashed one.",
         },
     ),
     _Section(
