@@ -12,7 +12,7 @@ from calcium_engine.coactivity import Activity, activity_of
 from calcium_engine.kernels import pair_overlaps
 from calcium_engine.schema import COORDINATES, CalciumError, fresh, plain, record, var
 
-MOST_NEURONS = 5000  # seven matrices take 45 bytes a pair: 1.1 GB, and about three times that while they are made
+MOST_NEURONS = 5000  # seven matrices take 45 bytes a pair: 1.1 GB, and half as much again while they are made
 ROUNDING = 1e-7  # of the mean similarity; a smaller deviation is what floating point leaves of none
 
 
