@@ -123,9 +123,11 @@ def find_ensemble_events(
         together; `coactivity_null_sampled`, with shuffles. One `ensemble_event` for each stretch of touching significant bins,
         described by its peak bin: time, start, duration, size, p-value and `participation` (ensemble_event × neuron). Attributes
         of `is_coactive`: every argument; `threshold` (the smallest of all bins); `attained_alpha`, the mean chance of a bin to be
-        called significant; `expected_false_bins`; `n_tests`; and whether the local and the circular null tell the same bins, with
-        `comparison_expected`, `comparison_threshold` and `comparison_is_coactive` of the one that was not asked for.
-        `synchrony_divergence`, `synchrony_surplus`, `gregariousness` (neuron).
+        called significant; `expected_false_bins`; `n_tests`; `law` (exact or sampled); with shuffles and an exact law,
+        `total_variation` between them; and whether the local and the circular null tell the same bins (`nulls_disagree`; in
+        words, `comparison`), with `comparison_expected`, `comparison_pvalue`, `comparison_threshold` and `comparison_is_coactive`
+        of the one that was not asked for. Of the population: `synchrony_divergence`, `synchrony_surplus` and `gregariousness`
+        (neuron), as `calcium_engine.synchrony` defines them.
 
     Raises:
         MissingVariableError: there is no coactivity yet.
@@ -355,6 +357,7 @@ def _compare(
         warn(sentence)
     table = {
         "comparison_expected": null.expected,
+        "comparison_pvalue": null.pvalues_of(counts),
         "comparison_threshold": verdict.thresholds,
         "comparison_is_coactive": verdict.significant,
     }

@@ -206,6 +206,7 @@ VARIABLES: dict[str, Variable] = _declare(
     ("coactivity_null", ("count",), "f", "1", "share of bins with so many coactive neurons by chance", "find_ensemble_events"),
     ("coactivity_null_sampled", ("count",), "f", "1", "the same as counted in shuffles", "find_ensemble_events"),
     ("comparison_expected", ("bin",), "f", "count", "coactive neurons expected by the other null", "find_ensemble_events"),
+    ("comparison_pvalue", ("bin",), "f", "1", "p-value by the other null", "find_ensemble_events"),
     ("comparison_threshold", ("bin",), "iu", "count", "smallest significant count by the other null", "find_ensemble_events"),
     ("comparison_is_coactive", ("bin",), "b", "", "significant by the other null", "find_ensemble_events"),
     ("synchrony_divergence", (), "f", "bits", "divergence of the counts from chance, a bin", "find_ensemble_events"),

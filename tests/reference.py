@@ -302,6 +302,30 @@ def shifted_coactivity(raster, shuffles, seed):
     return histograms
 
 
+def chance_copies(train, null, least, reach):
+    """Every equally likely version of one neuron's activity on a ring."""
+    if null == "local":
+        reach = min(reach, (len(train) - 1) // 2)
+        longer = np.pad(train, reach, mode="symmetric")
+        return [longer[reach + d : reach + d + len(train)] for d in range(-reach, reach + 1)]
+    if null == "train_dither":
+        reach = min(reach, (len(train) - 1) // 2)
+        return [np.roll(train, d) for d in range(-reach, reach + 1)]
+    return [np.roll(train, d) for d in range(least, len(train) - max(least - 1, 0))]
+
+
+def chances(raster, rings, first, width, null, least=0, reach=0):
+    """Neuron × bin: share of a neuron's versions in which one of the bin's places is active; every ring by itself."""
+    out = np.zeros((len(raster), len(first)))
+    for i, row in enumerate(raster):
+        for start, stop in pairwise(rings):
+            copies = chance_copies(row[start:stop], null, least, reach)
+            for b in np.flatnonzero((first >= start) & (first < stop)):
+                place = first[b] - start
+                out[i, b] = np.mean([copy[place : place + width[b]].any() for copy in copies])
+    return out
+
+
 def poisson_binomial_pmf(probabilities):
     """Sum over all outcomes of all trials."""
     n = len(probabilities)

@@ -146,7 +146,7 @@ def test_constant_traces_and_few_frames(recording):
 
 
 @pytest.mark.parametrize(
-    ("name", "needs"), [(name, "detect_events") for name in ("04_events", "05_transient", "06_raster", "14_ensembles")]
+    ("name", "needs"), [(name, "detect_events") for name in ("04_events", "05_transient", "06_raster", "16_ensembles")]
 )
 def test_a_figure_asked_for_too_early_names_the_step_that_is_missing(name, needs, recording):
     raw = recording.drop_dims("event").drop_vars("active")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from recordings import RATE
+from recordings import RATE, poisson_events, with_events
 
 from calcium_engine import kernels
 from calcium_engine.coactivity import compute_coactivity
@@ -11,25 +11,6 @@ from calcium_engine.ensembles import Clustering, _cluster, _tree, find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.io import make_recording
 from calcium_engine.noise import estimate_noise
-from calcium_engine.schema import VARIABLES
-
-
-def _with_events(n_neurons, n_frames, rows, frames):
-    """A recording that holds nothing but event onsets."""
-    made = make_recording(np.zeros((n_neurons, n_frames), np.float32), sampling_rate=RATE, variable="dff")
-    table = {"event_neuron": made["neuron"].values[rows], "event_onset": made["time"].values[frames]}
-    table["event_flags"] = np.zeros(len(rows), int)
-    return made.assign({name: VARIABLES[name].wrap(values) for name, values in table.items()})
-
-
-def _poisson_events(n_neurons, n_frames, rate_per_frame, seed, burst=3):
-    """A recording with events only: independent bursty neurons."""
-    rng = np.random.default_rng(seed)
-    rows, frames = np.nonzero(rng.random((n_neurons, n_frames)) < rng.lognormal(np.log(rate_per_frame), 0.5, n_neurons)[:, None])
-    extra = rng.geometric(1 / burst, len(rows))
-    pairs = {(r, f + 3 * k) for r, f, n in zip(rows, frames, extra, strict=True) for k in range(n) if f + 3 * k < n_frames}
-    rows, frames = np.array(sorted(pairs)).T
-    return _with_events(n_neurons, n_frames, rows, frames)
 
 
 def test_events_under_way_when_the_recording_begins_do_not_coincide():
@@ -41,7 +22,7 @@ def test_events_under_way_when_the_recording_begins_do_not_coincide():
 
 
 def test_coactivity_counts_each_neuron_once_a_bin():
-    made = _poisson_events(20, 1000, 0.02, 0)
+    made = poisson_events(20, 1000, 0.02, 0)
     with pytest.warns(UserWarning, match=r"whole bins of 2 frames .*bin=0.417"):
         result = compute_coactivity(made)
     frames = np.rint(made["event_onset"].values * RATE).astype(int)
@@ -52,7 +33,7 @@ def test_coactivity_counts_each_neuron_once_a_bin():
 
 
 def test_shuffles_and_the_exact_law_agree():
-    made = compute_coactivity(_poisson_events(60, 6000, 0.004, 1), bin=2 / RATE)
+    made = compute_coactivity(poisson_events(60, 6000, 0.004, 1), bin=2 / RATE)
     exact = find_ensemble_events(made, significance="percentile")
     sampled = find_ensemble_events(made, significance="percentile", monte_carlo=1000, seed=3)
     distance = 0.5 * float(np.abs(exact["coactivity_null"] - sampled["coactivity_null_sampled"]).sum())
@@ -70,7 +51,7 @@ def test_shuffles_and_the_exact_law_agree():
 def test_false_discovery_rule_is_benjamini_hochberg():
     from scipy.stats import false_discovery_control
 
-    made = compute_coactivity(_poisson_events(60, 3000, 0.004, 2), bin=2 / RATE)
+    made = compute_coactivity(poisson_events(60, 3000, 0.004, 2), bin=2 / RATE)
     onset = made["event_onset"].values.copy()
     onset[::9] = 100.0
     made = compute_coactivity(made.assign(event_onset=("event", onset)), bin=2 / RATE)
@@ -84,7 +65,7 @@ def test_share_of_significant_bins_is_the_attained_alpha():
 
     inside = 0
     for seed in range(20):
-        made = compute_coactivity(_poisson_events(100, 6000, 0.003, 100 + seed), bin=2 / RATE)
+        made = compute_coactivity(poisson_events(100, 6000, 0.003, 100 + seed), bin=2 / RATE)
         result = find_ensemble_events(made, significance="percentile", monte_carlo=200, seed=seed)
         attrs = result["is_coactive"].attrs
         low, high = binom.interval(0.99, attrs["n_tests"], attrs["attained_alpha"])
@@ -96,7 +77,7 @@ def test_touching_bins_are_one_ensemble_event_at_its_peak():
     bins = {0: (20, 50), 1: (20, 50), 2: (20, 51), 3: (21, 51), 4: (21, 51), 5: (21, 51), 6: (21,), 7: (90,)}
     pairs = [(n, b) for n, own in bins.items() for b in own]
     rows, frames = np.array([n for n, _ in pairs]), np.array([2 * b for _, b in pairs])
-    made = _with_events(8, 200, rows, frames)
+    made = with_events(8, 200, rows, frames)
     result = find_ensemble_events(compute_coactivity(made, bin=2 / RATE), significance="percentile")
     assert result["ensemble_event_size"].values.tolist() == [4, 4]
     assert np.flatnonzero(result["participation"][0]).tolist() == [3, 4, 5, 6]
@@ -116,7 +97,7 @@ def planted():
         for b in range(40 + 20 * k, 3000, 97):
             raster[list(group), b] |= rng.random(12) < 0.9
     rows, bins = np.nonzero(raster)
-    return find_ensemble_events(compute_coactivity(_with_events(60, 6000, rows, 2 * bins), bin=2 / RATE))
+    return find_ensemble_events(compute_coactivity(with_events(60, 6000, rows, 2 * bins), bin=2 / RATE))
 
 
 @pytest.mark.parametrize("cut", ["null", 3, 0.7])

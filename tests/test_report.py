@@ -7,7 +7,7 @@ import pytest
 from finished import finished_recording
 
 from calcium_engine.plot import FIGURES, write_figures
-from calcium_engine.report import events, facts, population, tables, words, write_report
+from calcium_engine.report import coactivity, events, facts, population, tables, words, write_report
 from calcium_engine.schema import CalciumError
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -167,7 +167,7 @@ def test_a_recording_with_nothing_to_report_says_so(variant, recording, tmp_path
 
 def test_significant_bins_with_too_few_neurons_are_told_from_none(recording):
     few = recording.isel(ensemble_event=slice(0, 0))
-    assert "in no stretch of significant bins did enough neurons take part" in " ".join(population.about_coactivity(few))
+    assert "in no stretch of significant bins did enough neurons take part" in " ".join(coactivity.about_coactivity(few))
 
 
 def test_flagged_events_are_counted(recording):
@@ -247,7 +247,7 @@ def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
     )
     done = analyze(planted, recipe)
     folder = tmp_path / "figures"
-    needs = {"15_positions": "x", "03_retention": "retention_amplitude", "08_detectability": "lod50"}
+    needs = {"17_positions": "x", "03_retention": "retention_amplitude", "08_detectability": "lod50"}
     missing = {name for name, variable in needs.items() if variable not in done.variables}
     assert [path.stem for path in write_figures(done, folder, dpi=40)] == [name for name in FIGURES if name not in missing]
     page = Page(report_of(done, tmp_path, figures=folder))

@@ -2,7 +2,7 @@
 
 from calcium_engine.plot.activity import plot_raster
 from calcium_engine.plot.clusters import plot_cut, plot_similarity
-from calcium_engine.plot.coactivity import plot_coactivity, plot_null
+from calcium_engine.plot.coactivity import plot_coactivity, plot_local_null, plot_null
 from calcium_engine.plot.detectability import plot_detectability
 from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
 from calcium_engine.plot.events import plot_events
@@ -22,6 +22,7 @@ __all__ = [
     "plot_ensembles",
     "plot_events",
     "plot_features",
+    "plot_local_null",
     "plot_membership",
     "plot_noise",
     "plot_null",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from calcium_engine.plot._canvas import (
     BLUE,
     GREY,
     INK,
+    ORANGE,
     PALE,
     VERMILLION,
     breaks,
@@ -25,6 +27,9 @@ from calcium_engine.schema import var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+SMOOTH = 10.0  # s
+LEAST_P = 1e-30  # smaller p-values are drawn there
 
 
 @styled
@@ -64,7 +69,7 @@ def plot_coactivity(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     if len(panel.get_legend_handles_labels()[0]):
         panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, borderaxespad=0.1, columnspacing=1.2)
     panel.set_ylim(0, max(float(counts.max(initial=0)), threshold_of(recording) or 0.0, 1.0) * 1.08)
-    panel.set_ylabel("coactive neurons (count)")
+    panel.set_ylabel("events (count)" if coactivity.attrs.get("count") == "events" else "coactive neurons (count)")
     whole_numbers(panel.yaxis)
     panel.set_title(f"coactivity, {1000 * width:.0f} ms bins", loc="left")
     if not counts.any():
@@ -81,7 +86,14 @@ def _mark_significant(axes: Axes, recording: xr.Dataset, time: np.ndarray, count
     significant = var("is_coactive").check(recording).values
     threshold = threshold_of(recording)
     if threshold is not None:
-        axes.axhline(threshold, color=VERMILLION, lw=1, ls="--", label=f"threshold ({threshold:g} neurons)")
+        low, high = threshold_range(recording)
+        if low == high:
+            axes.axhline(threshold, color=VERMILLION, lw=1, ls="--", label=f"threshold ({threshold:g} neurons)")
+        else:
+            of_bins = var("coactivity_threshold").check(recording).values
+            bounds = breaks(time, bin_width(recording))
+            name = f"threshold ({low:g} to {high:g} neurons)"
+            _line(axes, time, of_bins, bounds, color=VERMILLION, lw=0.7, alpha=0.8, label=name)
     many = f"{int(significant.sum())} significant bin{'' if significant.sum() == 1 else 's'}"
     axes.plot(time[significant], counts[significant], "o", color=VERMILLION, ms=2.6, mew=0, ls="none", label=many)
 
@@ -110,11 +122,21 @@ def plot_null(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     floor = 0.2 / n
     threshold = threshold_of(recording)
     chance = null.values > floor
-    last = max([float(seen.max(initial=0)), float(at[chance].max(initial=0)), threshold or 0.0])
+    low, high = threshold_range(recording)
+    last = max([float(seen.max(initial=0)), float(at[chance].max(initial=0)), high or 0.0])
     if threshold is not None:
-        panel.axvspan(threshold - 0.5, last + 1, color=VERMILLION, alpha=0.1, lw=0)
-        panel.axvline(threshold - 0.5, color=VERMILLION, lw=1, ls="--", label=_threshold_label(recording, counts, threshold))
-    panel.plot(at[chance], null.values[chance], color=BLUE, lw=1.6, label="chance (null)")
+        panel.axvspan(high - 0.5, last + 1, color=VERMILLION, alpha=0.1, lw=0)
+        panel.axvline(high - 0.5, color=VERMILLION, lw=1, ls="--", label=_threshold_label(recording, low, high))
+        if low < high:
+            panel.axvspan(low - 0.5, high - 0.5, color=VERMILLION, alpha=0.05, lw=0)
+    rules = recording["is_coactive"].attrs if "is_coactive" in recording.variables else {}
+    exact = not rules.get("monte_carlo") or "exact_threshold" in rules
+    panel.plot(at[chance], null.values[chance], color=BLUE, lw=1.6, label="chance, exact law" if exact else "chance, sampled")
+    if exact and "coactivity_null_sampled" in recording.variables:
+        sampled = var("coactivity_null_sampled").check(recording).values
+        drawn = sampled > floor
+        name = f"chance, {rules['monte_carlo']:,} shuffles" if "monte_carlo" in rules else "chance, shuffles"
+        panel.plot(at[drawn], sampled[drawn], "s", mfc="none", mec=BLUE, ms=5.5, mew=0.9, label=name)
     panel.plot(seen, observed[seen] / n, "o", color=INK, ms=3.5, label="observed")
     panel.axhline(1 / n, color=PALE, lw=0.8, zorder=0)
     panel.text(1.01, 1 / n, "one bin", transform=panel.get_yaxis_transform(), color=GREY, va="center")
@@ -126,10 +148,86 @@ def plot_null(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     return panel
 
 
-def _threshold_label(recording: xr.Dataset, counts: np.ndarray, threshold: float) -> str:
+def _threshold_label(recording: xr.Dataset, low: float, high: float) -> str:
     expected = recording["is_coactive"].attrs.get("expected_false_bins")
     by_chance = "" if expected is None else f", {float(expected):.2g} by chance"
-    return f"{threshold:g} or more: {int((counts >= threshold).sum())} bins{by_chance}"
+    start = f"{low:g}" if low == high else f"{low:g} to {high:g}, by bin,"
+    return f"{start} or more: {int(recording['is_coactive'].sum())} bins{by_chance}"
+
+
+@styled
+def plot_local_null(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
+    """Draw the null that takes each neuron's rate for constant against the local one, which follows it.
+
+    Where coactivity is expected to rise and fall together with what is observed, rates change in common, and bins that only the
+    circular null calls significant may be no more than that.
+
+    Args:
+        recording: a recording with ensemble events sought (`find_ensemble_events`).
+        axes: two Axes, or a Figure or SubFigure; by default a new figure.
+
+    Returns:
+        two Axes: coactivity over time with what each null expects, and the p-values of all bins under both.
+
+    Raises:
+        MissingVariableError: ensemble events were not sought yet, or by a null that has no other to compare with.
+    """
+    other = var("comparison_pvalue").check(recording)
+    rules = recording["is_coactive"].attrs
+    steady = rules.get("comparison_null") == "local"
+    names = (str(rules.get("null", "circular")), "local") if steady else ("circular", str(rules.get("null", "local")))
+    made = panels(axes, [["time", "time", "pvalues"]], (10.5, 3.6), gaps=(0.75, 0.6), margins=(0.7, 0.2, 0.55, 0.55))
+    first, second = ("coactivity", "comparison") if steady else ("comparison", "coactivity")
+    _draw_expected(made[0], recording, f"{first}_expected", f"{second}_expected", names)
+    own, compared = var("coactivity_pvalue").check(recording).values, other.values
+    significant = [var(name).check(recording).values for name in ("is_coactive", "comparison_is_coactive")]
+    if not steady:
+        own, compared, significant = compared, own, significant[::-1]
+    _draw_pvalues(made[1], own, compared, significant, names)
+    return np.array(made, dtype=object)
+
+
+def _draw_expected(axes: Axes, recording: xr.Dataset, steady: str, local: str, names: tuple[str, str]) -> None:
+    """Draw the running mean of the counts and what both nulls expect."""
+    unit = whole_time_axis(axes, recording)
+    time, width = recording["bin_time"].values, bin_width(recording)
+    bounds = breaks(time, width)
+    span = max(1, round(SMOOTH / width))
+    counts = var("coactivity").check(recording).values.astype(float)
+    for start, stop in pairwise(bounds):
+        kernel = np.ones(min(span, stop - start))
+        share = np.convolve(np.ones(stop - start), kernel, "same")
+        counts[start:stop] = np.convolve(counts[start:stop], kernel, "same") / share
+    _line(axes, time / unit, counts, bounds, color=GREY, lw=0.7, label=f"observed, mean over {SMOOTH:g} s")
+    _line(axes, time / unit, var(steady).check(recording).values, bounds, color=BLUE, lw=1.4, label=f"expected, {names[0]}")
+    _line(axes, time / unit, var(local).check(recording).values, bounds, color=VERMILLION, lw=1.0, label=f"expected, {names[1]}")
+    if not counts.any():
+        say(axes, "no coactive neurons")
+    axes.set(ylabel="coactive neurons (count)", ylim=(0, None))
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False, borderaxespad=0.1, columnspacing=1.2)
+
+
+def _draw_pvalues(
+    axes: Axes, steady: np.ndarray, local: np.ndarray, significant: list[np.ndarray], names: tuple[str, str]
+) -> None:
+    """Draw every bin's p-value under both nulls."""
+    least = max(LEAST_P, float(min(steady.min(initial=1.0), local.min(initial=1.0))))
+    x, y = np.maximum(steady, LEAST_P), np.maximum(local, LEAST_P)
+    both, only, neither = significant[0] & significant[1], significant[0] & ~significant[1], ~significant[0] & ~significant[1]
+    groups = (
+        (neither, PALE, "neither"),
+        (~significant[0] & significant[1], ORANGE, f"{names[1]} only"),
+        (only, VERMILLION, f"{names[0]} only"),
+        (both, BLUE, "both"),
+    )
+    for chosen, colour, name in groups:
+        label = f"{name} ({int(chosen.sum()):,})"
+        axes.plot(x[chosen], y[chosen], "o", color=colour, ms=3, mew=0, ls="none", label=label, rasterized=True)
+    axes.plot([least / 3, 1.5], [least / 3, 1.5], color=GREY, lw=0.8, ls=":")
+    axes.set(xscale="log", yscale="log", xlim=(1.5, least / 3), ylim=(1.5, least / 3))
+    axes.set(xlabel=f"p, {names[0]} null", ylabel=f"p, {names[1]} null")
+    axes.set_title("significant under …", loc="left")
+    axes.legend(loc="upper left", framealpha=0.9, edgecolor="none", handletextpad=0.2)
 
 
 def threshold_of(recording: xr.Dataset) -> float | None:
@@ -139,6 +237,15 @@ def threshold_of(recording: xr.Dataset) -> float | None:
     threshold = recording["is_coactive"].attrs.get("threshold")
     usable = threshold is not None and 0 < float(threshold) <= recording.sizes["neuron"]
     return float(threshold) if usable and threshold is not None else None
+
+
+def threshold_range(recording: xr.Dataset) -> tuple[float, float]:
+    """Return the smallest and the largest threshold of all bins; they differ where bins have nulls of their own."""
+    threshold = threshold_of(recording) or 0.0
+    if "coactivity_threshold" not in recording.variables or not recording.sizes["bin"]:
+        return threshold, threshold
+    of_bins = recording["coactivity_threshold"].values
+    return float(of_bins.min()), float(of_bins.max())
 
 
 def bin_width(recording: xr.Dataset) -> float:

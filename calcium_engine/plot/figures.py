@@ -14,7 +14,7 @@ import xarray as xr
 from calcium_engine.plot._canvas import offscreen
 from calcium_engine.plot.activity import plot_raster
 from calcium_engine.plot.clusters import plot_cut, plot_similarity
-from calcium_engine.plot.coactivity import plot_coactivity, plot_null
+from calcium_engine.plot.coactivity import plot_coactivity, plot_local_null, plot_null
 from calcium_engine.plot.detectability import plot_detectability
 from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
 from calcium_engine.plot.events import plot_events
@@ -37,12 +37,13 @@ FIGURES: dict[str, Callable[..., Any]] = {
     "08_detectability": plot_detectability,
     "09_coactivity": plot_coactivity,
     "10_null": plot_null,
+    "11_local_null": plot_local_null,
     "12_pairs": plot_pairwise,
-    "11_similarity": plot_similarity,
-    "12_cut": plot_cut,
-    "13_membership": plot_membership,
-    "14_ensembles": plot_ensembles,
-    "15_positions": plot_positions,
+    "13_similarity": plot_similarity,
+    "14_cut": plot_cut,
+    "15_membership": plot_membership,
+    "16_ensembles": plot_ensembles,
+    "17_positions": plot_positions,
 }
 
 

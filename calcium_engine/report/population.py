@@ -1,4 +1,4 @@
-"""What a recording says of its coactivity and ensembles, and what none of its results say."""
+"""What a recording says of its ensembles, and what none of its results say."""
 
 from __future__ import annotations
 
@@ -9,54 +9,6 @@ from calcium_engine.plot.coactivity import bin_width
 from calcium_engine.report.words import has, listing, number, several
 
 UNSTABLE = 0.5  # split-half stability under which an ensemble is called unstable
-
-
-def about_coactivity(recording: xr.Dataset) -> list[str]:
-    """Say how long the bins are, what chance gives, the threshold, and how many bins lie above it."""
-    if not has(recording, "coactivity"):
-        return ["Coactivity was not computed."]
-    counts = recording["coactivity"].values
-    if not counts.size:
-        return ["No bins: the recording is shorter than one."]
-    said = [
-        f"{several(counts.size, 'bin')} of {1000 * bin_width(recording):.0f} ms; a neuron counts once a bin, at the onset of an "
-        f"event. The largest number of coactive neurons is {int(counts.max())}."
-    ]
-    if not has(recording, "is_coactive"):
-        return [*said, "Their significance was not tested."]
-    return [*said, *_about_threshold(recording, counts), *_about_ensemble_events(recording, counts)]
-
-
-def _about_threshold(recording: xr.Dataset, counts: np.ndarray) -> list[str]:
-    significant = int(recording["is_coactive"].values.sum())
-    rules = recording["is_coactive"].attrs
-    said = []
-    if has(recording, "coactivity_expected"):
-        mean = float(recording["coactivity_expected"].mean())
-        said.append(f"Chance alone gives {number(mean)} coactive neurons in a bin on average.")
-    if "threshold" not in rules or "attained_alpha" not in rules:
-        return [*said, f"Of {several(counts.size, 'bin')}, {several(significant, 'is', 'are')} significant."]
-    rule = f" ({rules['significance']}, alpha {number(float(rules['alpha']))})" if {"significance", "alpha"} <= set(rules) else ""
-    attained = float(rules["attained_alpha"])
-    expected = float(rules.get("expected_false_bins", attained * counts.size))
-    return [
-        *said,
-        f"A bin is significant from {number(float(rules['threshold']))} coactive neurons on{rule}. By chance a bin gets there "
-        f"with probability {number(attained)} (attained α), as {number(expected)} of {counts.size:,} bins are expected to; "
-        f"{significant:,} did.",
-    ]
-
-
-def _about_ensemble_events(recording: xr.Dataset, counts: np.ndarray) -> list[str]:
-    found = recording.sizes.get("ensemble_event", 0)
-    if found:
-        sizes = recording["ensemble_event_size"].values
-        middle = f"{number(float(np.median(sizes)))} neurons take part in the median one, {int(sizes.max())} in the largest"
-        return [f"{several(found, 'ensemble event')}: {middle}."]
-    if recording["is_coactive"].values.any():
-        return ["No ensemble events: in no stretch of significant bins did enough neurons take part."]
-    largest = f"the largest count, {int(counts.max())}, is below the threshold"
-    return [f"No ensemble events: no bin had more coactive neurons than chance explains ({largest})."]
 
 
 def about_ensembles(recording: xr.Dataset) -> list[str]:
@@ -116,7 +68,7 @@ def caveats(recording: xr.Dataset) -> list[str]:
             said.append(
                 f"Bins hold whole frames: they are {1000 * width:.0f} ms long, not the {1000 * float(asked):.0f} ms asked for."
             )
-    if has(recording, "is_coactive"):
+    if has(recording, "is_coactive") and recording["is_coactive"].attrs.get("null") != "local":
         said.append(
             "The null keeps each neuron's events and breaks their timing with others'. Rates that rise and fall together "
             "(arousal, movement, bleaching) are not in it, and can pass for ensemble events."

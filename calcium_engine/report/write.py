@@ -11,7 +11,7 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.plot import FIGURES, render_figures
-from calcium_engine.report import events, facts, page, pairs, population, quality, tables
+from calcium_engine.report import coactivity, events, facts, page, pairs, population, quality, tables
 from calcium_engine.report.retention import about_retention
 from calcium_engine.report.words import several
 from calcium_engine.schema import CalciumError, MissingVariableError, sampling_rate
@@ -87,10 +87,13 @@ _SECTIONS = (
     _Section(
         "coactivity",
         "Coactivity",
-        lambda recording: [*population.about_coactivity(recording), *pairs.about_pairs(recording)],
+        lambda recording: [*coactivity.about_coactivity(recording), *pairs.about_pairs(recording)],
         {
             "09_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
-            "10_null": "Share of bins by number of coactive neurons: observed, and by chance. The shaded counts are significant.",
+            "10_null": "Share of bins by number of coactive neurons: observed, and by chance, as the exact law has it (line) and "
+            "as shuffles do, where there were any (squares). The shaded counts are significant.",
+            "11_local_null": "Do rates change in common? Left: what is expected of neurons whose rates stay as they are, and of "
+            "neurons whose rates change as they did, over tens of seconds. Right: every bin by its p-value under both.",
             "12_pairs": "Similarity of pairs of neurons beyond chance (left): all pairs under the diagonal, the significant ones "
             "above it. Share of pairs by p-value (right): by chance it is at most the blue line; pairs are significant up to where "
             "the observed share last crosses the dashed one.",
@@ -101,11 +104,11 @@ _SECTIONS = (
         "Ensembles",
         population.about_ensembles,
         {
-            "14_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
-            "13_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
-            "11_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
-            "12_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
-            "15_positions": "Where the core neurons of each ensemble lie.",
+            "16_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
+            "15_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
+            "13_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
+            "14_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
+            "17_positions": "Where the core neurons of each ensemble lie.",
         },
         tables.ensembles_table,
     ),
@@ -115,10 +118,10 @@ _SECTIONS = (
 # A figure of nothing is left out: the sentences above it say that nothing was found.
 _NEEDS = {
     "05_transient": "event",
-    "11_similarity": "ensemble_event",
-    "12_cut": "ensemble_event",
-    "13_membership": "ensemble",
-    "15_positions": "ensemble",
+    "13_similarity": "ensemble_event",
+    "14_cut": "ensemble_event",
+    "15_membership": "ensemble",
+    "17_positions": "ensemble",
 }
 
 
@@ -191,10 +194,14 @@ def _images(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | N
 def _summary(recording: xr.Dataset) -> str:
     """Return the first thing that each section has to say, and whatever asks for care."""
     found, ensembles = facts.about_events(recording), population.about_ensembles(recording)
-    coactivity = [line for line in population.about_coactivity(recording) if "nsemble event" in line or "not computed" in line]
-    warned = quality.warnings_of(recording) + events.warnings_of(recording)
+    together = [
+        line
+        for line in coactivity.about_coactivity(recording)
+        if " ensemble event" in line or "No ensemble" in line or "not computed" in line
+    ]
+    warned = quality.warnings_of(recording) + events.warnings_of(recording) + coactivity.warnings_of(recording)
     warned += [line for line in ensembles if line.startswith("Unstable")]
-    return page.sentences([*found[:2], *coactivity[:1], ensembles[0], *warned])
+    return page.sentences([*found[:2], *together[:1], ensembles[0], *warned])
 
 
 def _recovery(recording: xr.Dataset) -> list[str]:
