@@ -10,14 +10,15 @@ pair of cells in two sessions. The rows that reproduce them, to the last bit:
 Two conventions differ, and neither is a matter of arithmetic: the published diagonal is 0, and the similarity of two cells that
 never fire (C01 and C07 in the task) is NaN there and 0 here.
 
-`z.jaccard` of the same lists is how far each similarity lies from that of shuffles. The numbers tell how it was made: all p-values
-(`unadjusted.p`) are whole multiples of 1 / 1001, so that there were 1000 shuffles and the recorded one was counted among them; and
-mean (`jaccard` over `norm.jaccard`) and standard deviation are those of circular shifts, not of permuted frames, whose deviation is
-half as large here, as each event is six frames long. Whether one cell was shifted or both cannot be told, nor matters: the shift of
-one against the other is uniform either way. Ours are exact, over all shifts, so that the difference is the noise of 1000 shuffles:
-for a null of skewness g and kurtosis k, z has the standard error sqrt((1 + g z + (k - 1) z² / 4) / 1000). Their p-values are
-two-sided, by distance from the mean in either direction; those of `compute_pairwise` are one-sided, for more overlap than chance.
-Ours made two-sided differ most where an overlap as far below the mean as the recorded one is above lies on the bound.
+`z.jaccard` of the same lists is how far each similarity lies from that of shuffles. The numbers tell how it was made: all
+p-values (`unadjusted.p`) are whole multiples of 1 / 1001, so that there were 1000 shuffles and the recorded one was counted
+among them; and mean (`jaccard` over `norm.jaccard`) and standard deviation are those of circular shifts, not of permuted
+frames, whose deviation is half as large here, as each event is six frames long. Whether one cell was shifted or both cannot be
+told, nor matters: the shift of one against the other is uniform either way. Ours are exact, over all shifts, so that the
+difference is the noise of 1000 shuffles: for a null of skewness g and kurtosis k, z has the standard error sqrt((1 + g z + (k -
+1) z² / 4) / 1000). Their p-values are two-sided, by distance from the mean in either direction; those of `compute_pairwise` are
+one-sided, for more overlap than chance. Ours made two-sided differ most where an overlap as far below the mean as the recorded
+one is above lies on the bound.
 
     python benchmarks/jaccard_oracle.py --data DIR
 """

@@ -122,7 +122,8 @@ def _draw_pvalues(axes: Axes, pvalues: np.ndarray, attrs: dict[Any, Any]) -> Non
     low = min(smallest, 1.0 / n) / 1.5
     ends = np.array([low / 10, 1.0])
     axes.plot(ends, ends, color=BLUE, lw=1.4, label="chance, at most")
-    axes.plot(ends * alpha, ends, color=VERMILLION, lw=1, ls="--", label=f"false-discovery rate {alpha:g}: {passed:,} of {n:,} pairs")
+    found = f"false-discovery rate {alpha:g}: {passed:,} of {n:,} pairs"
+    axes.plot(ends * alpha, ends, color=VERMILLION, lw=1, ls="--", label=found)
     axes.step([*at, 1.0], [*share, 1.0], where="post", color=INK, lw=1.4, label="observed")
     axes.plot([at[0], at[0]], [low, share[0]], color=INK, lw=1.4)
     axes.axvline(smallest, color=PALE, lw=0.8, zorder=0)

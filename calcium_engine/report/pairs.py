@@ -22,8 +22,8 @@ def about_pairs(recording: xr.Dataset) -> list[str]:
     found = int(np.triu(recording["is_pair_significant"].values, 1).sum())
     rate = f" at a false-discovery rate of {number(float(rules['alpha']))}" if "alpha" in rules else ""
     said = [
-        f"Of {several(n, 'pair')} of active neurons, {several(found, 'is', 'are')} active together in more bins than shifts of one "
-        f"against the other explain{rate} ({number(100 * found / n)} %)."
+        f"Of {several(n, 'pair')} of active neurons, {several(found, 'is', 'are')} active together in more bins than shifts of "
+        f"one against the other explain{rate} ({number(100 * found / n)} %)."
     ]
     return [*said, *_about_strongest(recording, tested), *_about_floor(recording, tested, rules, found)]
 

@@ -95,8 +95,8 @@ _SECTIONS = (
             "11_local_null": "Do rates change in common? Left: what is expected of neurons whose rates stay as they are, and of "
             "neurons whose rates change as they did, over tens of seconds. Right: every bin by its p-value under both.",
             "12_pairs": "Similarity of pairs of neurons beyond chance (left): all pairs under the diagonal, the significant ones "
-            "above it. Share of pairs by p-value (right): by chance it is at most the blue line; pairs are significant up to where "
-            "the observed share last crosses the dashed one.",
+            "above it. Share of pairs by p-value (right): by chance it is at most the blue line; pairs are significant up to "
+            "where the observed share last crosses the dashed one.",
         },
     ),
     _Section(
