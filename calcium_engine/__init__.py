@@ -10,6 +10,7 @@ a function here and a method of the `.calcium` accessor:
 """
 
 from calcium_engine import accessor as _accessor
+from calcium_engine.artifacts import mask_artifacts
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.deconvolve import deconvolve
@@ -67,6 +68,7 @@ __all__ = [
     "find_ensemble_events",
     "find_ensembles",
     "make_recording",
+    "mask_artifacts",
     "open_recording",
     "plot_coactivity",
     "plot_cut",

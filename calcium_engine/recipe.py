@@ -24,6 +24,7 @@ from typing import Any
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments, did_you_mean, fits, parse_scalar
+from calcium_engine.artifacts import mask_artifacts
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.deconvolve import deconvolve
@@ -43,6 +44,7 @@ from calcium_engine.schema import COORDINATES, VARIABLES, Attr, CalciumError, pl
 STEPS: dict[str, Callable[..., xr.Dataset]] = {
     step.__name__: step
     for step in (
+        mask_artifacts,
         subtract_neuropil,
         estimate_noise,
         estimate_baseline,

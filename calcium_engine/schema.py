@@ -101,6 +101,7 @@ VARIABLES: dict[str, Variable] = _declare(
     ("denoised", _TRACE, "f", "1", "denoised ΔF/F", "denoise"),
     ("deconvolved", _TRACE, "f", "1", "deconvolved activity", "deconvolve"),
     ("spikes_suite2p", _TRACE, "f", "a.u.", "deconvolved activity as suite2p found it", "read_suite2p"),
+    ("artifact", ("frame",), "b", "", "movement or another common artefact; masked", "mask_artifacts"),
     # neurons
     ("noise", ("neuron",), "f", "1", "noise σ of ΔF/F", "estimate_noise"),
     ("noise_level", ("neuron",), "f", "% Hz^-1/2", "standardised noise level ν", "estimate_noise"),
@@ -388,6 +389,7 @@ def epoch_bounds(recording: xr.Dataset) -> np.ndarray:
 
 # Each step reads what those before it made; features come from the events and nothing comes from features.
 CHAIN = (
+    "mask_artifacts",
     "subtract_neuropil",
     "estimate_baseline",
     "compute_dff",

@@ -95,7 +95,7 @@ def info(arguments: Namespace) -> None:
         "source": recording.attrs.get("source", ""),
         "recording": _size(recording),
         "indicator": recording.attrs.get("indicator", ""),
-        "epochs": str(len(np.unique(recording["epoch"]))) if "epoch" in recording.coords else "1",
+        "epochs": str(_epochs(recording)),
         "missing": f"{100 * float(np.isnan(recording[name]).mean()):.2f} % of {name}" if name in recording else "",
         "cells": f"{int(recording['is_cell'].sum())} accepted" if "is_cell" in recording.coords else "",
         "variables": ", ".join(map(str, recording.data_vars)),
@@ -106,6 +106,14 @@ def info(arguments: Namespace) -> None:
     for key, text in lines.items():
         for i, line in enumerate(text.splitlines()):
             print(textwrap.fill(line, 120, initial_indent=f"{'' if i else key + ':':<11}", subsequent_indent=" " * 13))
+
+
+def _epochs(recording: xr.Dataset) -> int:
+    """Count the epochs; masked stretches are none."""
+    if "epoch" not in recording.coords:
+        return 1
+    kept = ~recording["artifact"].values if "artifact" in recording.variables else slice(None)
+    return len(np.unique(recording["epoch"].values[kept]))
 
 
 def convert(arguments: Namespace) -> None:

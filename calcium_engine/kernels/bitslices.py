@@ -13,6 +13,14 @@ from numba import prange
 from calcium_engine.kernels._jit import funnel, inline, kernel, ones_of
 
 U = np.uint64  # an index of this type is used as it is; a signed one is first tested for counting from the end
+TILE = 8  # shuffles
+STEP = 4  # words
+
+
+@inline
+def whole_words(n_bins):
+    """Return how many words are added up: as many as hold the bins, and what a machine adds at once is filled."""
+    return (n_bins + 64 * STEP - 1) // (64 * STEP) * STEP
 
 
 @inline
@@ -53,18 +61,20 @@ def _carry(planes, first, second):
     for k in range(first.shape[0]):
         w = U(k)
         planes[U(3), w], first[w] = _full_add(planes[U(3), w], first[w], second[w])
-    for plane in range(4, planes.shape[0]):
-        p = U(plane)
+    plane, left = 4, True
+    while left and plane < planes.shape[0]:
+        p, some = U(plane), U(0)
         for k in range(first.shape[0]):
             w = U(k)
-            here = planes[p, w]
-            planes[p, w], first[w] = here ^ first[w], here & first[w]
+            here, carried = planes[p, w], first[w]
+            planes[p, w], first[w] = here ^ carried, here & carried
+            some |= here & carried
+        plane, left = plane + 1, some != U(0)
 
 
 @inline
-def _sum_strings(words, begins, planes, carries):
-    """Write the sum of the strings of bits that begin at these bits, a multiple of 16 of them, into the planes."""
-    planes[:] = U(0)
+def _add_strings(words, begins, planes, carries):
+    """Add the strings of bits that begin at these bits, a multiple of 16 of them, to the planes."""
     for k in range(0, begins.shape[0], 16):
         one = begins[k : k + 16]
         _add_eight(words, (one[0], one[1], one[2], one[3], one[4], one[5], one[6], one[7]), planes, carries[0])
@@ -87,9 +97,9 @@ def _narrow(mask, plane, wanted, out):
 def _count_values(planes, n_bins, masks, histogram):
     """Count how many bins hold each count: those of one value of the highest digit, among them those of the next, and so on."""
     n_words, digits = planes.shape[1], planes.shape[0]
-    masks[digits] = ~U(0)
-    if n_bins & 63:
-        masks[digits, n_words - 1] = (U(1) << U(n_bins & 63)) - U(1)
+    for k in range(n_words):
+        left = n_bins - 64 * k
+        masks[digits, k] = ~U(0) if left >= 64 else U(0) if left <= 0 else (U(1) << U(left)) - U(1)
     value = 0
     while value < 1 << digits:
         digit = digits  # the highest that differs from the value before
@@ -111,19 +121,25 @@ def _count_values(planes, n_bins, masks, histogram):
 
 @kernel
 def _shifted_histograms(words, stride, n_bins, shifts, out):
-    n_neurons, n_words = shifts.shape[1], (n_bins + 63) // 64
-    n_planes = max(4, np.int64(np.log2(n_neurons)) + 1)
-    for shuffle in prange(shifts.shape[0]):
+    n_shuffles, n_neurons = shifts.shape
+    n_planes, n_words = max(4, np.int64(np.log2(n_neurons)) + 1), whole_words(n_bins)
+    for tile in prange((n_shuffles + TILE - 1) // TILE):
+        first, last = tile * TILE, min(n_shuffles, (tile + 1) * TILE)
         # rows of nothing make it a multiple of 16
-        begins = np.full((n_neurons + 15) // 16 * 16, U(n_neurons * stride * 64), np.uint64)
-        for i in range(n_neurons):
-            begins[i] = U(i * stride * 64 + n_bins - shifts[shuffle, i])
-        planes, carries = np.empty((n_planes, n_words), np.uint64), np.empty((2, n_words), np.uint64)
-        masks = np.empty((n_planes + 1, n_words), np.uint64)
-        _sum_strings(words, begins, planes, carries)
-        histogram = np.zeros(1 << n_planes, np.int64)
-        _count_values(planes, n_bins, masks, histogram)
-        out[shuffle] = histogram[: out.shape[1]]
+        begins = np.full((last - first, (n_neurons + 15) // 16 * 16), U(n_neurons * stride * 64), np.uint64)
+        for shuffle in range(last - first):
+            for i in range(n_neurons):
+                begins[shuffle, i] = U(i * stride * 64 + n_bins - shifts[first + shuffle, i])
+        planes = np.zeros((last - first, n_planes, n_words), np.uint64)
+        carries, masks = np.empty((2, n_words), np.uint64), np.empty((n_planes + 1, n_words), np.uint64)
+        for i in range(0, begins.shape[1], 16):  # rows that are in the cache serve all shuffles of the tile
+            for shuffle in range(last - first):
+                _add_strings(words, begins[shuffle, i : i + 16], planes[shuffle], carries)
+        histogram = np.empty(1 << n_planes, np.int64)
+        for shuffle in range(last - first):
+            histogram[:] = 0
+            _count_values(planes[shuffle], n_bins, masks, histogram)
+            out[first + shuffle] = histogram[: out.shape[1]]
 
 
 @inline
@@ -163,7 +179,7 @@ def _sparse_overlaps(one, other, n_bins, overlaps, histogram):
 
 @kernel
 def _pair_overlaps(words, stride, bins, offsets, n_bins, dense_over, overlap, pvalue, mean, deviation):
-    n_neurons, n_words = offsets.shape[0] - 1, (n_bins + 63) // 64
+    n_neurons, n_words = offsets.shape[0] - 1, whole_words(n_bins)
     longest = 0
     for i in range(n_neurons):
         longest = max(longest, offsets[i + 1] - offsets[i])
@@ -185,7 +201,8 @@ def _pair_overlaps(words, stride, bins, offsets, n_bins, dense_over, overlap, pv
                     rounded = (len(one) + 15) // 16 * 16
                     for k in range(rounded):
                         begins[k] = U(many * stride * 64 + one[k]) if k < len(one) else U(n_neurons * stride * 64)
-                    _sum_strings(words, begins[:rounded], planes, carries)
+                    planes[:] = U(0)
+                    _add_strings(words, begins[:rounded], planes, carries)
                     _count_values(planes, n_bins, masks, histogram)
                     observed = 0
                     for plane in range(n_planes):

@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from calcium_engine.kernels._jit import kernel
-from calcium_engine.kernels.bitslices import _shifted_histograms
+from calcium_engine.kernels.bitslices import _shifted_histograms, whole_words
 from calcium_engine.kernels.surrogates import draw_shifts
 
 DRAWN_AT_ONCE = 2**22  # shifts
@@ -55,8 +55,7 @@ def shifted_coactivity(
     """
     n_neurons, offsets = len(offsets) - 1, np.asarray(offsets, np.int64)
     keys = np.arange(n_neurons, dtype=np.uint64) if keys is None else np.asarray(keys).astype(np.uint64)
-    n_words = -(-n_bins // 64)
-    dense = n_neurons > 0 and n_neurons * n_words * WORD_IN_EVENTS < len(bins)
+    dense = n_neurons > 0 and n_neurons * whole_words(n_bins) * WORD_IN_EVENTS < len(bins)
     words, stride = pack_twice(bins, offsets, n_bins) if dense else (np.zeros(0, np.uint64), 0)
     short = np.asarray(bins, np.int32)
     at_once = max(1, DRAWN_AT_ONCE // max(n_neurons, 1))
@@ -85,7 +84,7 @@ def _pack_twice(bins, offsets, n_bins, words):
 
 def pack_twice(bins: np.ndarray, offsets: np.ndarray, n_bins: int) -> tuple[np.ndarray, int]:
     """Pack each neuron's active bins into bits, twice in a row, and a last row of nothing; return words, and words a row."""
-    stride = -(-2 * n_bins // 64) + 2  # what is read from the last bit on ends within the row
+    stride = -(-n_bins // 64) + whole_words(n_bins) + 2  # what is read from the last bit on ends within the row
     words = np.zeros((len(offsets), stride), np.uint64)
     _pack_twice(np.asarray(bins, np.int64), np.asarray(offsets, np.int64), n_bins, words)
     return words.reshape(-1), stride

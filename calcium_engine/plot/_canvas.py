@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import xarray as xr
 
-from calcium_engine.schema import CalciumError, epoch_bounds, var
+from calcium_engine.artifacts import runs
+from calcium_engine.schema import CalciumError, epoch_bounds, small_values, var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,14 +202,17 @@ def span(recording: xr.Dataset) -> tuple[float, float]:
 
 
 def whole_time_axis(axes: Axes, recording: xr.Dataset) -> float:
-    """Give an axis the whole recording, its gaps shaded; returns the seconds in one of its units."""
+    """Give an axis the whole recording, its gaps and masked stretches shaded; returns the seconds in one of its units."""
     first, last = span(recording)
     unit, name = time_unit(last - first)
     axes.set_xlim(first / unit, last / unit)
     axes.set_xlabel(name)
     time = recording["time"].values
-    for start in epoch_bounds(recording)[1:-1]:
-        axes.axvspan(time[start - 1] / unit, time[start] / unit, color=PALE, alpha=0.6, lw=0, zorder=0)
+    masked = small_values(recording["artifact"]) if "artifact" in recording.variables else np.zeros(len(time), bool)
+    gaps = [(start - 1, start) for start in epoch_bounds(recording)[1:-1] if not masked[start - 1 : start + 1].any()]
+    gaps += [(max(start - 1, 0), min(stop, len(time) - 1)) for start, stop in runs(masked)]
+    for before, after in gaps:
+        axes.axvspan(time[before] / unit, time[after] / unit, color=PALE, alpha=0.6, lw=0, zorder=0)
     return unit
 
 

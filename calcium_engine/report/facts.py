@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from calcium_engine.artifacts import runs
 from calcium_engine.indicators import get_indicator
 from calcium_engine.plot.expected import expected_measures, indicator_of
 from calcium_engine.plot.features import intervals_of
@@ -35,9 +36,16 @@ def recording_facts(recording: xr.Dataset) -> list[tuple[str, str]]:
 def _epochs(recording: xr.Dataset, bounds: np.ndarray) -> str:
     if len(bounds) == 2:
         return "1 (no gap)"
-    time = recording["time"].values
-    gaps = time[bounds[1:-1]] - time[bounds[1:-1] - 1]
-    return f"{len(bounds) - 1} (gaps of {listing([number(gap) for gap in gaps], 5)} s; nothing is computed across them)"
+    time, starts, masked = recording["time"].values, bounds[:-1], 0
+    if has(recording, "artifact"):
+        artifact = recording["artifact"].values
+        masked = len(runs(artifact))
+        starts = starts[~artifact[starts]]
+    cuts = starts[starts > 0]
+    cuts = cuts[~artifact[cuts - 1]] if masked else cuts
+    parts = [f"gaps of {listing([number(gap) for gap in time[cuts] - time[cuts - 1]], 5)} s"] if len(cuts) else []
+    parts += [several(masked, "stretch", "stretches") + " masked"] if masked else []
+    return f"{len(starts)} ({' and '.join(parts)}; nothing is computed across them)"
 
 
 def _missing(recording: xr.Dataset) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from calcium_engine.artifacts import runs
 from calcium_engine.plot.naming import FLAGS, flags_of, shown_in
 from calcium_engine.report.tables import Table
 from calcium_engine.report.words import has, listing, number, several, spread
+from calcium_engine.schema import sampling_rate
 
 # What a flag says of the neurons that have it, and what it looks for.
 _MEANING = {
@@ -38,7 +40,7 @@ def about_traces(recording: xr.Dataset) -> list[str]:
     said = []
     if not has(recording, "fluorescence"):
         said.append("The input was ΔF/F already: no baseline was estimated here.")
-    said += [*_about_noise(recording), *_about_flags(recording).values()]
+    said += [*_about_artifacts(recording), *_about_noise(recording), *_about_flags(recording).values()]
     looked_for = [f"{_MEANING[name][1]} ({name})" for name in _absent(recording)]
     if looked_for:
         said.append(f"Found in no neuron: {', '.join(looked_for)}.")
@@ -48,6 +50,22 @@ def about_traces(recording: xr.Dataset) -> list[str]:
 def warnings_of(recording: xr.Dataset) -> list[str]:
     """Return what belongs at the head of a report: whose sizes or thresholds are in doubt."""
     return [said for name, said in _about_flags(recording).items() if name in _SERIOUS]
+
+
+def _about_artifacts(recording: xr.Dataset) -> list[str]:
+    """Say how much of the recording is masked; nothing where artefacts were not sought."""
+    if not has(recording, "artifact"):
+        return []
+    masked = recording["artifact"].values
+    stretches = runs(masked)
+    if not stretches:
+        return ["No movement or other artefact common to the neurons was found (artifact): nothing is masked."]
+    longest = max(stop - start for start, stop in stretches) / sampling_rate(recording)
+    where = f"in {several(len(stretches), 'stretch', 'stretches')}, {number(100 * masked.mean())} % of the recording"
+    return [
+        f"Masked as movement or another artefact common to the neurons (artifact): {several(int(masked.sum()), 'frame')} "
+        f"{where}; the longest lasts {number(longest)} s. Nothing is computed there or across."
+    ]
 
 
 def _about_noise(recording: xr.Dataset) -> list[str]:
