@@ -22,6 +22,7 @@ from calcium_engine.features import compute_features
 from calcium_engine.io import fetch_intro, make_recording, open_recording, read, read_csv, read_npy, read_suite2p, save_recording
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
+from calcium_engine.pairwise import compute_pairwise
 from calcium_engine.plot import (
     plot_coactivity,
     plot_cut,
@@ -33,6 +34,7 @@ from calcium_engine.plot import (
     plot_membership,
     plot_noise,
     plot_null,
+    plot_pairwise,
     plot_positions,
     plot_raster,
     plot_retention,
@@ -56,6 +58,7 @@ __all__ = [
     "compute_coactivity",
     "compute_dff",
     "compute_features",
+    "compute_pairwise",
     "deconvolve",
     "denoise",
     "detect_events",
@@ -77,6 +80,7 @@ __all__ = [
     "plot_membership",
     "plot_noise",
     "plot_null",
+    "plot_pairwise",
     "plot_positions",
     "plot_raster",
     "plot_retention",

@@ -36,6 +36,7 @@ from calcium_engine.features import compute_features
 from calcium_engine.indicators import get_indicator
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
+from calcium_engine.pairwise import compute_pairwise
 from calcium_engine.retention import retention_test
 from calcium_engine.schema import COORDINATES, VARIABLES, Attr, CalciumError, plain
 
@@ -55,6 +56,7 @@ STEPS: dict[str, Callable[..., xr.Dataset]] = {
         retention_test,
         compute_features,
         compute_coactivity,
+        compute_pairwise,
         find_ensemble_events,
         find_ensembles,
     )

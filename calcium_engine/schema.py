@@ -81,6 +81,7 @@ def plain(value: Any) -> Attr:
 
 
 _TRACE = ("neuron", "frame")
+_PAIR = ("neuron", "neuron_other")
 _RETENTION = ("retention_stage", "planted_fwhm", "planted_amplitude")
 
 
@@ -212,6 +213,14 @@ VARIABLES: dict[str, Variable] = _declare(
     ("synchrony_divergence", (), "f", "bits", "divergence of the counts from chance, a bin", "find_ensemble_events"),
     ("synchrony_surplus", (), "f", "1", "share of activity above chance in significant bins", "find_ensemble_events"),
     ("gregariousness", ("neuron",), "f", "1", "activity of the others in the neuron's bins (z)", "find_ensemble_events"),
+    # pairs of neurons
+    ("pair_overlap", _PAIR, "iu", "count", "bins in which both neurons are active", "compute_pairwise"),
+    ("pair_jaccard", _PAIR, "f", "1", "Jaccard similarity of two neurons", "compute_pairwise"),
+    ("pair_jaccard_adjusted", _PAIR, "f", "1", "Jaccard similarity above chance", "compute_pairwise"),
+    ("pair_z", _PAIR, "f", "1", "Jaccard similarity above chance (z)", "compute_pairwise"),
+    ("pair_pvalue", _PAIR, "f", "1", "chance of at least so many common bins", "compute_pairwise"),
+    ("pair_qvalue", _PAIR, "f", "1", "false-discovery rate among pairs like this and more extreme", "compute_pairwise"),
+    ("is_pair_significant", _PAIR, "b", "", "active together in more bins than chance explains", "compute_pairwise"),
     # ensemble events
     ("ensemble_event_time", ("ensemble_event",), "f", "s", "centre of the ensemble event's peak bin", "find_ensemble_events"),
     ("ensemble_event_start", ("ensemble_event",), "f", "s", "start of the ensemble event", "find_ensemble_events"),
@@ -276,6 +285,7 @@ VARIABLES: dict[str, Variable] = _declare(
 # sampling_rate is a coordinate, not an attribute, so that merging 30 Hz with 10 Hz raises instead of passing silently.
 COORDINATES: dict[str, dict[str, Attr]] = {
     "neuron": {"long_name": "neuron id"},
+    "neuron_other": {"long_name": "id of the other neuron"},
     "frame": {"long_name": "frame index"},
     "time": {"units": "s", "long_name": "time"},
     "sampling_rate": {"units": "Hz", "long_name": "sampling rate"},
@@ -393,7 +403,12 @@ CHAIN = (
 )
 
 # Steps that nothing else reads, and the step of the chain that they wait for.
-OFFSHOOTS = {"deconvolve": "subtract_background", "retention_test": "detect_events", "compute_features": "detect_events"}
+OFFSHOOTS = {
+    "deconvolve": "subtract_background",
+    "retention_test": "detect_events",
+    "compute_features": "detect_events",
+    "compute_pairwise": "compute_coactivity",
+}
 
 
 def _maker(name: str, array: xr.DataArray) -> str | None:

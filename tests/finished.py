@@ -199,7 +199,35 @@ def _ensembles(recording, rng, onsets, happened, members, fs):
     for name, values in compared.items():
         recording[f"comparison_{name}"] = var(f"comparison_{name}").wrap(values)
     recording["coactivity_threshold"] = var("coactivity_threshold").wrap(np.full(n_bins, threshold))
-    return _clusters(recording, rng, happened, members, grid, width)
+    return _clusters(_pairs(recording, grid), rng, happened, members, grid, width)
+
+
+def _pairs(recording, grid):
+    """Pairs of neurons by their common bins, with p-values of the Poisson law."""
+    from scipy.stats import false_discovery_control, poisson
+
+    active, common = grid.sum(1), grid.astype(int) @ grid.T.astype(int)
+    neurons, n_bins = grid.shape
+    expected = np.outer(active, active) / n_bins
+    off = ~np.eye(neurons, dtype=bool) & (np.minimum.outer(active, active) > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        jaccard, chance = (part / (np.add.outer(active, active) - part) for part in (common, expected))
+        z = (common - expected) / np.sqrt(expected)
+    pvalue = np.where(off, np.maximum(poisson.sf(common - 1, expected), 1 / n_bins), np.nan)
+    qvalue = np.full(pvalue.shape, np.nan)
+    if off.any():
+        upper = np.triu(off)
+        qvalue[upper] = qvalue.T[upper] = false_discovery_control(pvalue[upper])
+    found = qvalue <= 0.05
+    values = {"pair_jaccard": jaccard, "pair_jaccard_adjusted": (jaccard - chance) / (1 - chance), "pair_z": z}
+    values = {name: np.where(off, value, np.nan) for name, value in values.items()}
+    values |= {"pair_overlap": common, "pair_pvalue": pvalue, "pair_qvalue": qvalue}
+    tests = int(off.sum()) // 2
+    summary = {"alpha": 0.05, "n_tests": tests, "significant_pairs": int(found.sum()) // 2, "smallest_pvalue": 1 / n_bins}
+    summary["fewest_significant"] = int(np.ceil(tests / n_bins / 0.05))
+    recording = recording.assign({name: var(name).wrap(value) for name, value in values.items()})
+    recording["is_pair_significant"] = var("is_pair_significant").wrap(found, **summary)
+    return recording.assign_coords(neuron_other=recording["neuron"].values)
 
 
 def _clusters(recording, rng, happened, members, grid, width):

@@ -326,6 +326,22 @@ def chances(raster, rings, first, width, null, least=0, reach=0):
     return out
 
 
+def pair_overlaps(raster):
+    """Roll one row of a dense raster to every shift against the other: overlap, p-value, mean and deviation of the Jaccard."""
+    n_neurons, n_bins = raster.shape
+    overlap = np.zeros((n_neurons, n_neurons), int)
+    pvalue, mean, deviation = np.ones(overlap.shape), np.zeros(overlap.shape), np.zeros(overlap.shape)
+    for i, one in enumerate(raster):
+        for j, other in enumerate(raster):
+            if i != j:
+                shifted = [np.roll(other, shift) for shift in range(n_bins)]
+                common = np.array([np.sum(one & copy) for copy in shifted])
+                similarity = common / [max(1, np.sum(one | copy)) for copy in shifted]
+                overlap[i, j], pvalue[i, j] = common[0], np.mean(common >= common[0])
+                mean[i, j], deviation[i, j] = similarity.mean(), similarity.std()
+    return overlap, pvalue, mean, deviation
+
+
 def poisson_binomial_pmf(probabilities):
     """Sum over all outcomes of all trials."""
     n = len(probabilities)

@@ -39,7 +39,8 @@ def silent(recording):
     empty = recording.isel(event=slice(0, 0), ensemble_event=slice(0, 0), ensemble_event_other=slice(0, 0))
     empty = empty.isel(ensemble=slice(0, 0), merge=slice(0, 0), component=slice(0, 0))
     nothing = {name: empty[name] * 0 for name in ("coactivity", "event_count", "event_rate")}
-    nothing |= {name: empty[name] & False for name in ("is_coactive", "active")}
+    nothing |= {name: empty[name] & False for name in ("is_coactive", "active", "is_pair_significant")}
+    nothing |= {name: empty[name] * np.nan for name in ("pair_jaccard_adjusted", "pair_pvalue")}
     return empty.assign({name: value.astype(recording[name].dtype) for name, value in nothing.items()})
 
 
@@ -252,6 +253,23 @@ def test_thousands_of_ensemble_events_in_a_chain_make_a_dendrogram(recording):
     assert "no components" in words(variance)
 
 
+def test_significant_pairs_are_above_the_diagonal_by_ensemble_and_pvalues_beside_what_chance_gives(recording):
+    matrix, pvalues = draw(plot.plot_pairwise, recording)
+    shown = matrix.images[0].get_array().filled(np.nan)
+    active = np.isfinite(recording["pair_pvalue"].values).any(axis=1)
+    assert len(shown) == active.sum()
+    assert np.isfinite(shown[np.triu_indices(len(shown), 1)]).sum() == recording["is_pair_significant"].sum() // 2
+    assert np.isfinite(shown[np.tril_indices(len(shown), -1)]).all()
+    assert "ensemble" in matrix.get_xlabel()
+    assert f"{int(recording['is_pair_significant'].sum()) // 2:,} of" in legend(pvalues)
+    observed = next(line for line in pvalues.lines if line.get_label() == "observed")
+    at, share = observed.get_data()
+    one = recording["pair_pvalue"].values[np.triu_indices(len(active), 1)]
+    np.testing.assert_allclose(share, [np.mean(one[np.isfinite(one)] <= p) for p in at])
+    few = recording.isel(neuron=[3, 1, 7])
+    assert draw(plot.plot_pairwise, few)[0].images[0].get_array().shape == (3, 3)
+
+
 def test_the_cut_of_the_explained_variance_is_shown(recording):
     labels = recording.ensemble_event_label.assign_attrs(cut="pca_variance", variance=0.8)
     _, variance = draw(plot.plot_cut, recording.assign(ensemble_event_label=labels))
@@ -324,7 +342,9 @@ def test_the_same_recording_makes_the_same_bytes(recording):
 def test_figures_whose_inputs_were_not_made_are_left_out(recording):
     traces = recording[["fluorescence", "baseline", "dff"]]
     assert list(render_figures(traces, dpi=40)) == ["01_stages"]
-    until_events = recording.drop_dims(["bin", "count", "ensemble_event", "ensemble", "merge", "component"]).drop_vars("x")
+    until_events = recording.drop_dims(
+        ["bin", "count", "neuron_other", "ensemble_event", "ensemble", "merge", "component"]
+    ).drop_vars("x")
     drawn = [name for name in FIGURES if name < "09"]
     assert list(render_figures(until_events, dpi=40)) == drawn
 

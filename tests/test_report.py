@@ -7,7 +7,7 @@ import pytest
 from finished import finished_recording
 
 from calcium_engine.plot import FIGURES, write_figures
-from calcium_engine.report import coactivity, events, facts, population, tables, words, write_report
+from calcium_engine.report import coactivity, events, facts, pairs, population, tables, words, write_report
 from calcium_engine.schema import CalciumError
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -248,6 +248,7 @@ def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
     done = analyze(planted, recipe)
     folder = tmp_path / "figures"
     needs = {"17_positions": "x", "03_retention": "retention_amplitude", "08_detectability": "lod50"}
+    needs["12_pairs"] = "pair_z"  # in no recipe
     missing = {name for name, variable in needs.items() if variable not in done.variables}
     assert [path.stem for path in write_figures(done, folder, dpi=40)] == [name for name in FIGURES if name not in missing]
     page = Page(report_of(done, tmp_path, figures=folder))
@@ -277,6 +278,23 @@ def test_the_threshold_and_what_noise_alone_would_give_are_told(recording):
     assert "The threshold follows from a budget of 0.01" in sought(detector="pulse", false_positives_per_minute=0.01)
     assert "threshold" not in sought()
     assert events.about_detection(recording[["dff"]]) == []
+
+
+def test_pairs_are_told_where_they_were_compared(recording):
+    said = " ".join(pairs.about_pairs(recording))
+    rules = recording["is_pair_significant"].attrs
+    assert f"Of {rules['n_tests']} pairs of active neurons, {words.several(rules['significant_pairs'], 'is', 'are')}" in said
+    z = recording["pair_z"].values
+    i, j = np.unravel_index(np.nanargmax(np.triu(z)), z.shape)
+    strongest = f"neurons {recording['neuron'].values[i]} and {recording['neuron'].values[j]}: "
+    assert strongest in said and f"z {words.number(z[i, j])}" in said
+    assert f"under {words.number(rules['smallest_pvalue'])}" in said
+    assert pairs.about_pairs(recording.drop_dims("neuron_other")) == []
+    alone = recording.assign(pair_pvalue=recording["pair_pvalue"] * np.nan)
+    assert "fewer than two are ever active" in pairs.about_pairs(alone)[0]
+    none = (recording["is_pair_significant"] & False).assign_attrs(rules, fewest_significant=9)
+    floor = recording["pair_pvalue"] * 0 + rules["smallest_pvalue"]
+    assert "cannot show as significant" in pairs.about_pairs(recording.assign(is_pair_significant=none, pair_pvalue=floor))[-1]
 
 
 def test_too_many_events_in_the_inverted_traces_are_warned_of(recording, tmp_path):

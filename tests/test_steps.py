@@ -22,6 +22,7 @@ from calcium_engine.features import compute_features
 from calcium_engine.io import make_recording
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
+from calcium_engine.pairwise import compute_pairwise
 from calcium_engine.recipe import analyze
 from calcium_engine.schema import EVENT_FLAGS, VARIABLES, CalciumError, MissingVariableError
 from calcium_engine.simulate import simulate_recording
@@ -96,6 +97,7 @@ STEPS_AND_THEIR_NEED = [
     (compute_features, "event_neuron", "detect_events"),
     (compute_coactivity, "event_onset", "detect_events"),
     (find_ensemble_events, "coactivity", "compute_coactivity"),
+    (compute_pairwise, "coactivity", "compute_coactivity"),
     (find_ensembles, "participation", "find_ensemble_events"),
 ]
 

@@ -9,6 +9,7 @@ from calcium_engine.plot.events import plot_events
 from calcium_engine.plot.features import plot_features
 from calcium_engine.plot.figures import FIGURES, render_figures, write_figures
 from calcium_engine.plot.noise import plot_noise
+from calcium_engine.plot.pairwise import plot_pairwise
 from calcium_engine.plot.retention import plot_retention
 from calcium_engine.plot.traces import plot_stages
 from calcium_engine.plot.transient import plot_transient
@@ -25,6 +26,7 @@ __all__ = [
     "plot_membership",
     "plot_noise",
     "plot_null",
+    "plot_pairwise",
     "plot_positions",
     "plot_raster",
     "plot_retention",

@@ -82,14 +82,14 @@ def plot_similarity(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     panel.set_yticks(ticks, [str(one + 1) for one in ticks])
     panel.tick_params(length=0, pad=12)
     for strip, upright in ((panel.inset_axes((-0.04, 0, 0.03, 1)), True), (panel.inset_axes((0, -0.04, 1, 0.03)), False)):
-        _strip(strip, labels[order], upright)
+        draw_strip(strip, labels[order], upright)
     bar = panel.figure.colorbar(image, cax=panel.inset_axes((1.03, 0, 0.04, 1)), extend="max" if top < 1 else "neither")
     bar.set_label("Jaccard similarity")
     return panel
 
 
-def _strip(axes: Axes, labels: np.ndarray, upright: bool) -> None:
-    """Colour each ensemble event by its ensemble, and number the ensembles that have room."""
+def draw_strip(axes: Axes, labels: np.ndarray, upright: bool) -> None:
+    """Colour each row or column of a matrix by its ensemble, and number the ensembles that have room."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1, [len(labels)]])
     for start, stop in pairwise(edges):
         ensemble = int(labels[start])

@@ -20,6 +20,7 @@ from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_
 from calcium_engine.plot.events import plot_events
 from calcium_engine.plot.features import plot_features
 from calcium_engine.plot.noise import plot_noise
+from calcium_engine.plot.pairwise import plot_pairwise
 from calcium_engine.plot.retention import plot_retention
 from calcium_engine.plot.traces import plot_stages
 from calcium_engine.plot.transient import plot_transient
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[..., Any]] = {
     "09_coactivity": plot_coactivity,
     "10_null": plot_null,
     "11_local_null": plot_local_null,
+    "12_pairs": plot_pairwise,
     "13_similarity": plot_similarity,
     "14_cut": plot_cut,
     "15_membership": plot_membership,

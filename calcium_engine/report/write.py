@@ -11,7 +11,7 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.plot import FIGURES, render_figures
-from calcium_engine.report import coactivity, events, facts, page, population, quality, tables
+from calcium_engine.report import coactivity, events, facts, page, pairs, population, quality, tables
 from calcium_engine.report.retention import about_retention
 from calcium_engine.report.words import several
 from calcium_engine.schema import CalciumError, MissingVariableError, sampling_rate
@@ -87,13 +87,16 @@ _SECTIONS = (
     _Section(
         "coactivity",
         "Coactivity",
-        coactivity.about_coactivity,
+        lambda recording: [*coactivity.about_coactivity(recording), *pairs.about_pairs(recording)],
         {
             "09_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
             "10_null": "Share of bins by number of coactive neurons: observed, and by chance, as the exact law has it (line) and "
             "as shuffles do, where there were any (squares). The shaded counts are significant.",
             "11_local_null": "Do rates change in common? Left: what is expected of neurons whose rates stay as they are, and of "
             "neurons whose rates change as they did, over tens of seconds. Right: every bin by its p-value under both.",
+            "12_pairs": "Similarity of pairs of neurons beyond chance (left): all pairs under the diagonal, the significant ones "
+            "above it. Share of pairs by p-value (right): by chance it is at most the blue line; pairs are significant up to "
+            "where the observed share last crosses the dashed one.",
         },
     ),
     _Section(
