@@ -142,8 +142,14 @@ class Activity:
         """Row of each active place."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
+    def neurons_in_bins(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return row and bin of all activity, ordered by row and bin, each pair once."""
+        rows, bins = self.in_bins()
+        n_bins = max(1, len(self.bins.first))
+        return (rows, bins) if self.once else np.divmod(distinct(rows * n_bins + bins), n_bins)
+
     def in_bins(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return row and bin of all activity, ordered by row and bin; each pair once, or, where events count, once an event."""
+        """Return the same; where events count, each pair once an event."""
         low, high = (edge[self.places] for edge in self.bins.of_places())
         many = np.maximum(high - low + 1, 0)
         rows = np.repeat(self.rows, many)

@@ -224,7 +224,7 @@ def find_ensembles(
     recording = fresh(recording, "find_ensembles")
     participation = var("participation").check(recording).values
     _check(cut, linkage, variance, min_events, seed)
-    active = np.bincount(activity_of(recording).in_bins()[0], minlength=recording.sizes["neuron"])
+    active = np.bincount(activity_of(recording).neurons_in_bins()[0], minlength=recording.sizes["neuron"])
     propensity = active / max(1, active.sum())
     similarity = jaccard_similarity(participation)
     tree = _tree(similarity, linkage)

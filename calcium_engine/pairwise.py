@@ -90,7 +90,7 @@ def compute_pairwise(recording: xr.Dataset, *, alpha: float = 0.05) -> xr.Datase
 
 def _measure(activity: Activity, n_neurons: int, n_bins: int) -> dict[str, np.ndarray]:
     """Return overlap and similarity of all pairs, and what they are against all shifts."""
-    rows, bins = np.divmod(np.unique(np.ravel_multi_index(activity.in_bins(), (n_neurons, n_bins))), n_bins)
+    rows, bins = activity.neurons_in_bins()
     offsets = np.searchsorted(rows, np.arange(n_neurons + 1))
     active = np.diff(offsets).astype(np.int32)
     overlap, pvalue, expected, deviation = pair_overlaps(bins, offsets, n_bins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calcium_engine.coactivity import Activity, distinct
+from calcium_engine.coactivity import Activity
 from calcium_engine.nulls import Null
 
 
@@ -30,7 +30,7 @@ def measure_synchrony(activity: Activity, counts: np.ndarray, null: Null, signif
 def _gregariousness(activity: Activity) -> np.ndarray:
     """Of each neuron; NaN for one that is never active, or alone."""
     n_neurons, n_bins = len(activity.offsets) - 1, len(activity.bins.first)
-    rows, bins = np.divmod(distinct(np.ravel_multi_index(activity.in_bins(), (n_neurons, n_bins))), n_bins)
+    rows, bins = activity.neurons_in_bins()
     active = np.bincount(rows, minlength=n_neurons)
     others = np.bincount(bins, minlength=n_bins)[bins] - 1
     chance = active / n_bins
