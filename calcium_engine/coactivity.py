@@ -209,8 +209,9 @@ def compute_coactivity(
         count: "neurons" (default), or "events", of which a neuron may have several in a bin (not for "active").
 
     Returns:
-        The recording with `coactivity` (bin) and the coords `bin_time` (the bin's centre, s) and `bin_frames` (its frames). Bins
-        begin anew with each epoch; what is left over at its end is in none. The attribute `bin_width_s` is the width in effect.
+        The recording with `coactivity` (bin) and the coord `bin_time` (the bin's centre, s), for "edges" also `bin_frames` (how
+        many each bin holds). Bins begin anew with each epoch; what is left over at its end, and masked frames, are in none. The
+        attribute `bin_width_s` is the width in effect.
 
     Raises:
         MissingVariableError: there are no events yet.
@@ -254,12 +255,11 @@ def compute_coactivity(
         coactivity=var("coactivity").wrap(counts, bin_s=float(bin), bin_width_s=effective, long_name=what, **chosen)
     )
     time = recording["time"].values
-    coords = {
-        "bin": np.arange(len(bins.first)),
-        "bin_time": ("bin", (time[bins.first] + time[bins.first + bins.width - 1]) / 2, COORDINATES["bin_time"]),
-        "bin_frames": ("bin", bins.width, COORDINATES["bin_frames"]),
-    }
-    return record(result.assign_coords(coords), "compute_coactivity", bin=float(bin), **chosen)
+    centre = (time[bins.first] + time[bins.first + bins.width - 1]) / 2
+    result = result.assign_coords(bin=np.arange(len(bins.first)), bin_time=("bin", centre, COORDINATES["bin_time"]))
+    if binning == "edges":
+        result = result.assign_coords(bin_frames=("bin", bins.width, COORDINATES["bin_frames"]))
+    return record(result, "compute_coactivity", bin=float(bin), **chosen)
 
 
 def activity_of(recording: xr.Dataset) -> Activity:
