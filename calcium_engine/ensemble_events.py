@@ -13,7 +13,7 @@ from calcium_engine.coactivity import Activity, activity_of
 from calcium_engine.nulls import Null, Scheme, exact_null, make_scheme
 from calcium_engine.schema import Attr, CalciumError, fresh, plain, record, sampling_rate, var, warn
 from calcium_engine.shuffles import rarest, sampled_null
-from calcium_engine.significance import RULES, Verdict, judge
+from calcium_engine.significance import RULES, Verdict, judge, qvalues
 from calcium_engine.synchrony import measure_synchrony
 
 AGREEMENT = 2 / 3  # share of the bins significant under one null that are so under the other, for the two to agree
@@ -162,15 +162,18 @@ def _test(
 ) -> _Tested:
     observed = int(counts.max(initial=0))
     exact = exact_null(activity, scheme, observed) if scheme.has_exact_law(activity) else None
-    null, least = exact, None
+    null, by, sampled, least = exact, exact, None, None
     if shuffles:
         enough = exact or exact_null(activity, replace(scheme, null="circular", surrogate="circular", least=0), observed)
-        null = sampled_null(activity, scheme, shuffles, seed, enough.tails.shape[1])
-        least = rarest(activity, scheme, null, shuffles, seed) if significance == "fwer" else None
-    if null is None:
+        null = by = sampled = sampled_null(activity, scheme, shuffles, seed, enough.tails.shape[1])
+        if significance == "fwer":
+            # what is most extreme in a shuffle: by the law of each bin where it is exact, else the largest count
+            null, by = exact or sampled, exact or sampled.pooled
+            least = rarest(activity, scheme, by, shuffles, seed)
+    if null is None or by is None:
         what = f"surrogate={scheme.surrogate!r}" if scheme.surrogate == "event_dither" else "events, or neurons shifted together,"
         raise CalciumError(f"there is no exact law of {what} under this null; give monte_carlo=1000 to sample it")
-    verdict = judge(null, counts, significance, alpha, least)
+    verdict = judge(by, counts, significance, alpha, least)
     summary: dict[str, Attr | None] = {
         "law": "exact" if null.exact else "sampled",
         "threshold": int(verdict.thresholds.min()),
@@ -181,40 +184,32 @@ def _test(
     table = {
         "coactivity_expected": null.expected,
         "coactivity_pvalue": null.pvalues_of(counts),
-        "coactivity_qvalue": verdict.qvalues,
+        "coactivity_qvalue": qvalues(null, counts),
         "coactivity_threshold": verdict.thresholds,
         "is_coactive": verdict.significant,
         "coactivity_null": (exact or null).law,
     }
-    if shuffles:
-        table["coactivity_null_sampled"] = null.law
+    if sampled is not None:
+        table["coactivity_null_sampled"] = sampled.law
         if exact is not None:
-            summary |= _check_of_the_law(exact, null, judge(exact, counts, significance, alpha), verdict)
-        _warn_if_few(null, scheme, significance, alpha, shuffles, len(counts))
+            summary["total_variation"] = float(0.5 * np.abs(exact.law - sampled.law).sum())
+        if exact is not None and significance != "fwer":
+            by_law = judge(exact, counts, significance, alpha).thresholds
+            summary["exact_threshold"] = int(by_law.min())
+            summary["bins_with_another_threshold"] = int(np.count_nonzero(by_law != verdict.thresholds))
+        _warn_if_few(sampled, scheme, significance, alpha, shuffles)
     return _Tested(null, exact or null, verdict, table, summary)
 
 
-def _check_of_the_law(exact: Null, sampled: Null, by_law: Verdict, by_shuffles: Verdict) -> dict[str, Attr | None]:
-    """Return how far shuffles and the exact law are apart: half the sum of differences, and the bins whose thresholds differ."""
-    return {
-        "total_variation": float(0.5 * np.abs(exact.law - sampled.law).sum()),
-        "exact_threshold": int(by_law.thresholds.min()),
-        "bins_with_another_threshold": int(np.count_nonzero(by_law.thresholds != by_shuffles.thresholds)),
-    }
-
-
-def _warn_if_few(null: Null, scheme: Scheme, significance: str, alpha: float, shuffles: int, n_bins: int) -> None:
+def _warn_if_few(sampled: Null, scheme: Scheme, significance: str, alpha: float, shuffles: int) -> None:
     """Warn where no count could be called significant for want of shuffles."""
-    floor = float(null.pvalues[:, -1].max())
-    needed = {"fdr": alpha / n_bins, "percentile": alpha, "fwer": alpha}[significance]
     if significance == "fwer":
-        floor = 1.0 / (1 + shuffles)
+        floor, needed = 1.0 / (1 + shuffles), alpha
+    else:
+        floor = float(sampled.pvalues[:, -1].max())
+        needed = alpha / len(sampled.group) if significance == "fdr" else alpha
     if floor > needed:
-        way = (
-            "monte_carlo=0 takes the exact law"
-            if scheme.surrogate != "event_dither"
-            else "give more, or significance='percentile'"
-        )
+        way = "give more" if scheme.surrogate == "event_dither" else "monte_carlo=0 takes the exact law"
         warn(
             f"with {shuffles} shuffles no bin's p-value can be under {floor:.2g}, and {significance!r} asks a single bin for "
             f"{needed:.2g}: {way}"

@@ -115,6 +115,12 @@ class Null:
         laws = self.tails - np.concatenate([self.tails[:, 1:], np.zeros((len(self.tails), 1))], axis=1)
         return np.asarray(weights @ np.maximum(laws, 0.0))
 
+    @property
+    def pooled(self) -> Null:
+        """One law for all bins: that of all of them together."""
+        tails = np.minimum(np.cumsum(self.law[::-1])[::-1], 1.0)[None]
+        return Null(np.zeros_like(self.group), tails, tails, self.exact)
+
     def tails_of(self, counts: np.ndarray) -> np.ndarray:
         """Return the chance of at least each bin's count."""
         return np.asarray(self.tails[self.group, np.minimum(counts, self.tails.shape[1] - 1)])

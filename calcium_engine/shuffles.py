@@ -29,7 +29,11 @@ def sampled_null(activity: Activity, scheme: Scheme, shuffles: int, seed: int, n
 
 
 def rarest(activity: Activity, scheme: Scheme, null: Null, shuffles: int, seed: int) -> np.ndarray:
-    """Return the smallest chance of a bin's count in each shuffle, by the laws of this null."""
+    """Return the smallest chance of a bin's count in each shuffle, by the laws of this null.
+
+    They must not be laws that these very shuffles made of each bin by itself: the recording, which is not among them, would beat
+    them by having one less.
+    """
     trains, how = _trains(activity, scheme, null.group)
     return trains.rarest(how, shuffles, seed, null.pvalues, least=scheme.least, reach=scheme.reach)
 

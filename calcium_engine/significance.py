@@ -16,7 +16,6 @@ class Verdict:
 
     significant: np.ndarray
     thresholds: np.ndarray
-    qvalues: np.ndarray
     attained: np.ndarray  # chance of each bin to be called significant
 
 
@@ -53,13 +52,17 @@ RULES: dict[str, tuple[Rule, float]] = {  # and the default alpha
 
 def judge(null: Null, counts: np.ndarray, significance: str, alpha: float, least: np.ndarray | None = None) -> Verdict:
     """Apply a rule of significance to the counts; `least` is the smallest chance in each shuffle, for the family-wise one."""
-    from scipy.stats import false_discovery_control
-
     table, critical = RULES[significance][0](null, counts, alpha, least)
     thresholds = null.thresholds(table, critical)
     return Verdict(
         significant=counts >= thresholds,
         thresholds=thresholds,
-        qvalues=np.asarray(false_discovery_control(null.pvalues_of(counts), method="bh")),
         attained=np.where(thresholds < null.tails.shape[1], null.tails_of(thresholds), 0.0),
     )
+
+
+def qvalues(null: Null, counts: np.ndarray) -> np.ndarray:
+    """Return the false-discovery rate at which each bin would just be found (Benjamini & Hochberg 1995)."""
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(null.pvalues_of(counts), method="bh"))

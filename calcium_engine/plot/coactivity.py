@@ -130,7 +130,7 @@ def plot_null(recording: xr.Dataset, *, axes: Any = None) -> Axes:
         if low < high:
             panel.axvspan(low - 0.5, high - 0.5, color=VERMILLION, alpha=0.05, lw=0)
     rules = recording["is_coactive"].attrs if "is_coactive" in recording.variables else {}
-    exact = not rules.get("monte_carlo") or "exact_threshold" in rules
+    exact = not rules.get("monte_carlo") or "total_variation" in rules
     panel.plot(at[chance], null.values[chance], color=BLUE, lw=1.6, label="chance, exact law" if exact else "chance, sampled")
     if exact and "coactivity_null_sampled" in recording.variables:
         sampled = var("coactivity_null_sampled").check(recording).values

@@ -69,7 +69,10 @@ def _about_chance(recording: xr.Dataset) -> list[str]:
     }.get(str(rules.get("surrogate", "circular")), "activity at random")
     least = f", by {number(float(rules['min_shift']))} s at least" if "min_shift" in rules else ""
     together = f", neurons of one {rules['shift_together']} together" if "shift_together" in rules else ""
-    law = f"sampled in {int(rules['monte_carlo']):,} shuffles" if rules.get("monte_carlo") else "worked out exactly"
+    shuffles = f"{int(rules.get('monte_carlo', 0)):,} shuffles"
+    law = f"sampled in {shuffles}" if rules.get("law") == "sampled" else "worked out exactly"
+    if rules.get("significance") == "fwer" and rules.get("monte_carlo"):
+        law += f", the most extreme bin is that of {shuffles}"
     said = [f"Chance is {made}{least}{together}; its law is {law}." if "null" in rules else ""]
     if has(recording, "coactivity_expected"):
         expected = recording["coactivity_expected"].values
@@ -108,12 +111,15 @@ def _rule(rules: dict[str, Any]) -> str:
 def _about_shuffles(recording: xr.Dataset) -> list[str]:
     """Say whether shuffles and the exact law, each a check of the other, agree."""
     rules = recording["is_coactive"].attrs
-    if "exact_threshold" not in rules:
+    if "total_variation" not in rules:
         return []
-    differ, n_bins = int(rules["bins_with_another_threshold"]), recording.sizes["bin"]
-    same = "its threshold is the same" if not differ else f"its threshold differs in {differ:,} of {n_bins:,} bins"
+    differ, n_bins = int(rules.get("bins_with_another_threshold", 0)), recording.sizes["bin"]
+    same = "; its threshold is the same" if not differ else f"; its threshold differs in {differ:,} of {n_bins:,} bins"
     apart = number(float(rules["total_variation"]))
-    return [f"The exact law of the same null is {apart} away from the shuffles (total variation); {same}."]
+    return [
+        f"The exact law of the same null is {apart} away from the shuffles (total variation)"
+        f"{same if 'exact_threshold' in rules else ''}."
+    ]
 
 
 def _about_ensemble_events(recording: xr.Dataset, counts: np.ndarray) -> list[str]:
