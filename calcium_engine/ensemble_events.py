@@ -63,16 +63,20 @@ RULES: dict[str, tuple[Rule, float]] = {  # and the default alpha
 
 def judge(null: Null, counts: np.ndarray, significance: str, alpha: float, least: np.ndarray | None = None) -> Verdict:
     """Apply a rule of significance to the counts; `least` is the smallest chance in each shuffle, for the family-wise one."""
-    from scipy.stats import false_discovery_control
-
     table, critical = RULES[significance][0](null, counts, alpha, least)
     thresholds = null.thresholds(table, critical)
     return Verdict(
         significant=counts >= thresholds,
         thresholds=thresholds,
-        qvalues=np.asarray(false_discovery_control(null.pvalues_of(counts), method="bh")),
+        qvalues=_qvalues(null, counts),
         attained=np.where(thresholds < null.tails.shape[1], null.tails_of(thresholds), 0.0),
     )
+
+
+def _qvalues(null: Null, counts: np.ndarray) -> np.ndarray:
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(null.pvalues_of(counts), method="bh"))
 
 
 def find_ensemble_events(
@@ -251,15 +255,17 @@ def _test(
 ) -> _Tested:
     observed = int(counts.max(initial=0))
     exact = exact_null(activity, scheme, observed) if scheme.has_exact_law(activity) else None
-    null, least = exact, None
+    null, by, least = exact, exact, None
     if shuffles:
         enough = exact or exact_null(activity, replace(scheme, null="circular", surrogate="circular", least=0), observed)
         null = sampled_null(activity, scheme, shuffles, seed, enough.tails.shape[1])
-        least = rarest(activity, scheme, null, shuffles, seed) if significance == "fwer" else None
-    if null is None:
+        # shuffles that are compared by chances of their own making tie: each is the most extreme of all in some bin
+        by = exact if exact is not None and significance == "fwer" else null
+        least = rarest(activity, scheme, by, shuffles, seed) if significance == "fwer" else None
+    if null is None or by is None:
         what = f"surrogate={scheme.surrogate!r}" if scheme.surrogate == "event_dither" else "events, or neurons shifted together,"
         raise CalciumError(f"there is no exact law of {what} under this null; give monte_carlo=1000 to sample it")
-    verdict = judge(null, counts, significance, alpha, least)
+    verdict = judge(by, counts, significance, alpha, least)
     summary: dict[str, Attr | None] = {
         "law": "exact" if null.exact else "sampled",
         "threshold": int(verdict.thresholds.min()),
@@ -270,7 +276,7 @@ def _test(
     table = {
         "coactivity_expected": null.expected,
         "coactivity_pvalue": null.pvalues_of(counts),
-        "coactivity_qvalue": verdict.qvalues,
+        "coactivity_qvalue": verdict.qvalues if by is null else _qvalues(null, counts),
         "coactivity_threshold": verdict.thresholds,
         "is_coactive": verdict.significant,
         "coactivity_null": (exact or null).law,
@@ -279,7 +285,7 @@ def _test(
         table["coactivity_null_sampled"] = null.law
         if exact is not None:
             summary |= _check_of_the_law(exact, null, judge(exact, counts, significance, alpha), verdict)
-        _warn_if_few(null, scheme, significance, alpha, shuffles, len(counts))
+        _warn_if_few(null, verdict, scheme, significance, alpha, shuffles)
     return _Tested(null, exact or null, verdict, table, summary)
 
 
@@ -292,21 +298,24 @@ def _check_of_the_law(exact: Null, sampled: Null, by_law: Verdict, by_shuffles: 
     }
 
 
-def _warn_if_few(null: Null, scheme: Scheme, significance: str, alpha: float, shuffles: int, n_bins: int) -> None:
+def _warn_if_few(null: Null, verdict: Verdict, scheme: Scheme, significance: str, alpha: float, shuffles: int) -> None:
     """Warn where no count could be called significant for want of shuffles."""
+    n_bins, way = len(null.group), "monte_carlo=0 takes the exact law"
+    if scheme.surrogate == "event_dither":
+        way = "give more, or significance='percentile'"
     floor = float(null.pvalues[:, -1].max())
     needed = {"fdr": alpha / n_bins, "percentile": alpha, "fwer": alpha}[significance]
     if significance == "fwer":
         floor = 1.0 / (1 + shuffles)
     if floor > needed:
-        way = (
-            "monte_carlo=0 takes the exact law"
-            if scheme.surrogate != "event_dither"
-            else "give more, or significance='percentile'"
-        )
         warn(
             f"with {shuffles} shuffles no bin's p-value can be under {floor:.2g}, and {significance!r} asks a single bin for "
             f"{needed:.2g}: {way}"
+        )
+    elif significance == "fwer" and (verdict.thresholds >= null.tails.shape[1]).all():
+        warn(
+            f"{shuffles} shuffles cannot tell which counts are extreme in each of {n_bins} bins: too many shuffles are the most "
+            f"extreme of all in some bin, and so no count is significant; {way}"
         )
 
 

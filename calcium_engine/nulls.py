@@ -268,9 +268,17 @@ def sampled_null(activity: Activity, scheme: Scheme, shuffles: int, seed: int, n
 
 
 def rarest(activity: Activity, scheme: Scheme, null: Null, shuffles: int, seed: int) -> np.ndarray:
-    """Return the smallest chance of a bin's count in each shuffle, by the laws of this null."""
+    """Return the smallest chance of a bin's count in each shuffle, by the laws of this null.
+
+    A law that was sampled by these very shuffles counts each of them already: its chance is the number of shuffled bins with so
+    large a count over one more than their number, where the recording, which is not among them, has one more than that number.
+    """
+    chances = null.tails
+    if not null.exact:
+        n = shuffles * np.bincount(null.group)[:, None]
+        chances = np.rint(null.tails * n) / (1 + n)
     trains, how = _trains(activity, scheme, null.group)
-    return trains.rarest(how, shuffles, seed, null.pvalues, least=scheme.least, reach=scheme.reach)
+    return trains.rarest(how, shuffles, seed, chances, least=scheme.least, reach=scheme.reach)
 
 
 def _simple(activity: Activity, scheme: Scheme) -> bool:

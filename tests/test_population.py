@@ -92,6 +92,23 @@ def test_share_of_significant_bins_is_the_attained_alpha():
     assert inside >= 17  # 20 · 0.99 are expected; fewer than 17 come about less than once in a thousand
 
 
+def test_family_wise_errors_are_few_under_shuffles_of_either_null():
+    found = {"circular": 0, "local": 0}
+    for seed in range(10):
+        made = compute_coactivity(_poisson_events(60, 3000, 0.004, 300 + seed), bin=2 / RATE)
+        for null in found:
+            result = find_ensemble_events(made, null=null, significance="fwer", monte_carlo=200, seed=seed)
+            found[null] += bool(result["is_coactive"].any())
+    assert max(found.values()) <= 3  # each with probability 0.05 at most; more than 3 come about once in a thousand
+
+
+def test_shuffles_too_few_for_the_family_wise_rule_call_nothing_and_say_so():
+    made = compute_coactivity(_poisson_events(60, 3000, 0.004, 300), bin=2 / RATE)
+    with pytest.warns(UserWarning, match="200 shuffles cannot tell which counts are extreme in each of 1500 bins"):
+        result = find_ensemble_events(made, significance="fwer", surrogate="event_dither", monte_carlo=200)
+    assert not result["is_coactive"].any()
+
+
 def test_touching_bins_are_one_ensemble_event_at_its_peak():
     bins = {0: (20, 50), 1: (20, 50), 2: (20, 51), 3: (21, 51), 4: (21, 51), 5: (21, 51), 6: (21,), 7: (90,)}
     pairs = [(n, b) for n, own in bins.items() for b in own]
