@@ -1,6 +1,6 @@
 """How accurate the results are where the truth is known, beside the methods that others use: one subject a command.
 
-    python benchmarks/accuracy.py cleaning|events [--data DIR] [--seeds N] [--first-seed S] [--quick] [--figure PATH]
+    python benchmarks/accuracy.py cleaning|events|coactivity [--data DIR] [--seeds N] [--first-seed S] [--quick] [--figure PATH]
 
 Seeds from 1000 on have not been looked at while methods were chosen.
 """
@@ -11,11 +11,12 @@ import argparse
 from pathlib import Path
 
 import accuracy_cleaning
+import accuracy_coactivity
 import accuracy_events
 from common import RESULTS
 
 # Each has `run(arguments) -> bool`: it prints, writes JSON and figure, and tells whether the defaults meet all bars.
-SUBJECTS = {"cleaning": accuracy_cleaning, "events": accuracy_events}
+SUBJECTS = {"cleaning": accuracy_cleaning, "events": accuracy_events, "coactivity": accuracy_coactivity}
 
 
 def main() -> None:
@@ -28,6 +29,10 @@ def main() -> None:
         command.add_argument("--seeds", type=int, default=4, help="simulated recordings of each kind")
         command.add_argument("--first-seed", type=int, default=1000)
         command.add_argument("--quick", action="store_true", help="one seed and few neurons: to see that it runs")
+        if name == "coactivity":
+            command.add_argument(
+                "--recordings", type=int, default=200, help="of independent neurons, in which nothing is coactive"
+            )
         command.add_argument("--figure", type=Path, default=RESULTS / f"accuracy_{name}.png")
     arguments = parser.parse_args()
     if arguments.data is not None and not arguments.data.is_dir():

@@ -146,3 +146,102 @@ def _draw_detectors(axes: Any, summary: Summary, bars: Mapping[str, Bar], rate: 
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 3, 8], ["1", "2", "3", "8"])
     axes.minorticks_off()
+
+
+def draw_coactivity(found: Mapping[str, Any], path: Path) -> None:
+    """Draw the exact law and shuffles, errors of its tail, false positives by width, what two nulls find, and calibration."""
+    import matplotlib
+
+    drawers = (_draw_law, _draw_tail, _draw_widths, _draw_nulls, _draw_calibration)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 7.6))
+        top, bottom = figure.subfigures(2, 1)
+        upper = panels(top, [["law", "tail", "widths"]], (0, 0), margins=(0.8, 0.2, 0.55, 0.4), gaps=(0.75, 0))
+        lower = panels(bottom, [["nulls", "calibration"]], (0, 0), margins=(2.9, 0.2, 0.55, 0.4), gaps=(2.1, 0))
+        parts = ("circular", "tails", "widths", "modulated", "independent")
+        for axes, draw, part in zip((*upper, *lower), drawers, parts, strict=True):
+            draw(axes, found[part])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+
+
+def _draw_law(axes: Any, found: Mapping[str, Any]) -> None:
+    """Draw the share of bins with each count."""
+    exact, sampled = np.array(found["exact"]), np.array(found["sampled"])
+    axes.plot(exact, color=BLUE, lw=1.2, label="exact")
+    axes.plot(np.where(sampled > 0, sampled, np.nan), ls="", marker="o", ms=4, color=VERMILLION, mfc="none", label="shuffles")
+    axes.set(yscale="log", xlabel="coactive neurons", ylabel="share of bins", title=f"Exact law, {found['shuffles']:,} shuffles")
+    axes.legend(frameon=False, loc="lower left")
+
+
+def _draw_tail(axes: Any, found: Mapping[str, Any]) -> None:
+    """Draw the relative error of each chance against its size; what is exact lies on the lower edge."""
+    styles = ({"marker": "o", "color": BLUE}, {"marker": "s", "color": SKY}, {"marker": "x", "color": VERMILLION})
+    for (what, curve), style in zip(found["curve"].items(), styles, strict=False):
+        chance, error = np.array(curve).T
+        axes.plot(chance, np.maximum(error, 1e-17), ls="", ms=3.5, mew=0.8, mfc="none", label=what, **style)
+    axes.axhline(1e-10, color=GREY, ls=":", lw=1.2)
+    axes.axvline(1e-100, color=GREY, ls=":", lw=1.2)
+    axes.set(xscale="log", yscale="log", ylim=(5e-18, 1e-8), xlabel="chance", ylabel="relative error", title="Against 50 digits")
+    axes.set_xticks([1, 1e-100, 1e-200, 1e-300])
+    axes.set_xlim(1e10, 1e-300)
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc="upper right")
+
+
+def _draw_widths(axes: Any, found: Mapping[str, Any]) -> None:
+    """Draw the share of bins that are called, by their width, with its 95 % interval."""
+    names = [row[0].split(", ") for row in found["rows"]]
+    methods = list(dict.fromkeys(how for _, how in names))
+    for place, (method, colour) in enumerate(zip(methods, (VERMILLION, BLUE, SKY), strict=True)):
+        rows = np.array([row[2:] for row, (_, how) in zip(found["rows"], names, strict=True) if how == method])
+        at = np.arange(len(rows)) + 0.16 * (place - 1)
+        axes.vlines(at, rows[:, 1], rows[:, 2], color=colour, lw=1.2)
+        axes.plot(at, rows[:, 0], ls="", ms=5, marker="os^"[place], color=colour, label=method)
+    axes.axhline(1.0, color=GREY, ls=":", lw=1.2)
+    axes.set_xticks(range(len(rows)), list(dict.fromkeys(width for width, _ in names)))
+    axes.set(
+        xlim=(-0.5, len(rows) - 0.5),
+        ylim=(0, None),
+        xlabel="bin",
+        ylabel="significant bins (%)",
+        title="Bins between exact edges",
+    )
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _draw_nulls(axes: Any, found: Mapping[str, Any]) -> None:
+    """Draw the share of bins that either null calls in simulated recordings."""
+    names = [row[0] for row in found["rows"]]
+    for null, column, style in (
+        ("circular", 1, {"marker": "o", "color": VERMILLION}),
+        ("local", 2, {"marker": "s", "color": BLUE}),
+    ):
+        share = [float(row[column].split()[0]) for row in found["rows"]]
+        axes.plot(share, range(len(names)), ls="", ms=5, label=null, **style)
+    axes.axvline(1.0, color=GREY, ls=":", lw=1.2)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(
+        xlim=(0, None),
+        ylim=(len(names) - 0.5, -0.5),
+        xlabel="significant bins, percentile rule (%)",
+        title="By circular and local null",
+    )
+    axes.hlines(np.arange(len(names) - 1) + 0.5, 0, 1, color=PALE, lw=0.6, zorder=0, transform=axes.get_yaxis_transform())
+    axes.legend(frameon=False, loc="center right")
+
+
+def _draw_calibration(axes: Any, found: Mapping[str, Any]) -> None:
+    """Draw the share of recordings of independent neurons in which anything is called, by null and rule."""
+    from scipy.stats import binomtest
+
+    rows = [row for row in found["rows"] if "percentile" not in row[0]]
+    for place, (_, n, *_rest, anything) in enumerate(rows):
+        interval = binomtest(anything, n).proportion_ci(0.95, "exact")
+        axes.hlines(place, 100 * interval.low, 100 * interval.high, color=BLUE, lw=1.2)
+        axes.plot(100 * anything / n, place, marker="o", ms=5, color=BLUE)
+    axes.axvline(5.0, color=GREY, ls=":", lw=1.2)
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+    axes.set(
+        xlim=(0, None), ylim=(len(rows) - 0.5, -0.5), xlabel="recordings with a significant bin (%)", title="Independent neurons"
+    )

@@ -307,6 +307,9 @@ def test_poisson_binomial_is_the_sum_over_all_outcomes(probabilities):
     law = kernels.poisson_binomial_pmf(np.array(probabilities))
     np.testing.assert_allclose(law, reference.poisson_binomial_pmf(probabilities), atol=1e-12)
     np.testing.assert_allclose(kernels.poisson_binomial_sf(np.array(probabilities)), np.cumsum(law[::-1])[::-1], atol=1e-12)
+    single = kernels.poisson_binomial_sf(np.array(probabilities), 1)
+    assert single.shape == ()
+    assert single == pytest.approx(law[1:].sum(), abs=1e-12)
 
 
 def test_poisson_binomial_keeps_its_far_tail():

@@ -73,6 +73,24 @@ def test_share_of_significant_bins_is_the_attained_alpha():
     assert inside >= 17  # 20 · 0.99 are expected; fewer than 17 come about less than once in a thousand
 
 
+def test_family_wise_errors_are_few_under_shuffles_of_either_null():
+    found = {"circular": 0, "local": 0}
+    for seed in range(10):
+        made = compute_coactivity(poisson_events(60, 3000, 0.004, 300 + seed), bin=2 / RATE)
+        for null in found:
+            result = find_ensemble_events(made, null=null, significance="fwer", monte_carlo=200, seed=seed)
+            found[null] += bool(result["is_coactive"].any())
+    assert max(found.values()) <= 3  # each with probability 0.05 at most; more than 3 come about once in a thousand
+
+
+def test_family_wise_without_an_exact_law_is_the_largest_count_of_each_shuffle():
+    made = compute_coactivity(poisson_events(60, 3000, 0.004, 300), bin=2 / RATE)
+    result = find_ensemble_events(made, significance="fwer", surrogate="event_dither", monte_carlo=100, seed=1)
+    thresholds = result["coactivity_threshold"].values
+    assert (thresholds == thresholds[0]).all()
+    assert 0 < result["is_coactive"].attrs["expected_false_bins"] <= 0.15  # 0.05 recordings with about one bin each, sampled
+
+
 def test_touching_bins_are_one_ensemble_event_at_its_peak():
     bins = {0: (20, 50), 1: (20, 50), 2: (20, 51), 3: (21, 51), 4: (21, 51), 5: (21, 51), 6: (21,), 7: (90,)}
     pairs = [(n, b) for n, own in bins.items() for b in own]

@@ -215,4 +215,4 @@ def poisson_binomial_sf(probabilities: np.ndarray, counts: np.ndarray | int | No
     wanted = np.ascontiguousarray(np.broadcast_to(whole, array.shape[:-1]), np.int64)
     out = np.empty(wanted.size)
     _tails(array.reshape(wanted.size, array.shape[-1]), wanted.reshape(-1), out)
-    return out.reshape(wanted.shape)
+    return out.reshape(array.shape[:-1])  # of one law a single number, which `wanted` holds as an array of one
