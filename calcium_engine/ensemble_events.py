@@ -16,7 +16,8 @@ from calcium_engine.shuffles import rarest, sampled_null
 from calcium_engine.significance import RULES, Verdict, judge, qvalues
 from calcium_engine.synchrony import measure_synchrony
 
-AGREEMENT = 2 / 3  # share of the bins significant under one null that are so under the other, for the two to agree
+PERCENTILE = 0.01  # chance of the bins by which nulls are compared
+AGREEMENT = 2 / 3  # share of the bins found under one null that are found under the other, for the two to agree
 FEW_BINS = 3  # so many more or fewer say nothing
 
 
@@ -174,6 +175,8 @@ def _test(
         what = f"surrogate={scheme.surrogate!r}" if scheme.surrogate == "event_dither" else "events, or neurons shifted together,"
         raise CalciumError(f"there is no exact law of {what} under this null; give monte_carlo=1000 to sample it")
     verdict = judge(by, counts, significance, alpha, least)
+    if exact is not None:  # thresholds that shuffles set are not to be judged by the same shuffles
+        verdict = replace(verdict, attained=exact.chance_to_reach(verdict.thresholds))
     summary: dict[str, Attr | None] = {
         "law": "exact" if null.exact else "sampled",
         "threshold": int(verdict.thresholds.min()),
@@ -238,18 +241,27 @@ def _compare(
     other = replace(scheme, null="local" if steady else "circular", surrogate="circular", least=0)
     if steady:
         other = replace(other, reach=make_scheme(recording, activity).reach)
-    if not other.has_exact_law(activity):
+    if not other.has_exact_law(activity) or not tested.law.exact:
         return _Compared({}, {})
     null = exact_null(activity, other, int(counts.max(initial=0)))
     verdict = judge(null, counts, significance, alpha)
-    wide, narrow = (tested.verdict, verdict) if steady else (verdict, tested.verdict)
-    found, kept = int(wide.significant.sum()), int((wide.significant & narrow.significant).sum())
+    table = {
+        "comparison_expected": null.expected,
+        "comparison_pvalue": null.pvalues_of(counts),
+        "comparison_threshold": verdict.thresholds,
+        "comparison_is_coactive": verdict.significant,
+    }
+    # by one rule for all: how many pass a false-discovery rate depends on how many pass
+    first, second = (
+        judge(one, counts, "percentile", PERCENTILE) for one in ((tested.law, null) if steady else (null, tested.law))
+    )
+    found, kept = int(first.significant.sum()), int((first.significant & second.significant).sum())
     # bins that are there by chance are not those of the other null
-    disagree = found - kept >= FEW_BINS + 2 * wide.attained.sum() and kept < AGREEMENT * found
+    disagree = found - kept >= FEW_BINS + 2 * first.attained.sum() and kept < AGREEMENT * found
     names = (scheme.null if steady else "circular", "local" if steady or scheme.null == "local" else scheme.surrogate)
     sentence = (
-        f"The {names[0]} and the {names[1]} null {'disagree' if disagree else 'agree'}: "
-        f"of {found} bins significant under the first, {kept} are so under the second"
+        f"The {names[0]} and the {names[1]} null {'disagree' if disagree else 'agree'}: of {found} bins over the "
+        f"{100 * (1 - PERCENTILE):g}th percentile of the first, {kept} are over that of the second"
     )
     sentence += (
         ". Rates that rise and fall together over tens of seconds (arousal, movement, bleaching) explain the rest as well as "
@@ -259,16 +271,9 @@ def _compare(
     )
     if disagree and steady:
         warn(sentence)
-    table = {
-        "comparison_expected": null.expected,
-        "comparison_pvalue": null.pvalues_of(counts),
-        "comparison_threshold": verdict.thresholds,
-        "comparison_is_coactive": verdict.significant,
-    }
     summary: dict[str, Attr | None] = {
         "comparison_null": other.null,
         "comparison_bins": int(verdict.significant.sum()),
-        "common_bins": kept,
         "nulls_disagree": disagree,
         "comparison": sentence,
     }

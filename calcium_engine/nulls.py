@@ -125,6 +125,10 @@ class Null:
         """Return the chance of at least each bin's count."""
         return np.asarray(self.tails[self.group, np.minimum(counts, self.tails.shape[1] - 1)])
 
+    def chance_to_reach(self, thresholds: np.ndarray) -> np.ndarray:
+        """Return the chance of each bin to reach its threshold; 0 for one beyond all counts."""
+        return np.where(thresholds < self.tails.shape[1], self.tails_of(thresholds), 0.0)
+
     def pvalues_of(self, counts: np.ndarray) -> np.ndarray:
         """Return the p-value of each bin's count."""
         return np.asarray(self.pvalues[self.group, np.minimum(counts, self.tails.shape[1] - 1)])

@@ -57,7 +57,7 @@ def judge(null: Null, counts: np.ndarray, significance: str, alpha: float, least
     return Verdict(
         significant=counts >= thresholds,
         thresholds=thresholds,
-        attained=np.where(thresholds < null.tails.shape[1], null.tails_of(thresholds), 0.0),
+        attained=null.chance_to_reach(thresholds),
     )
 
 
