@@ -236,6 +236,7 @@ def _uniform_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], wid
         chance = _permuted(np.bincount(rows, minlength=n_neurons), width, size)
     else:
         chance = np.bincount(_windows(rows, places, width, size)[0], minlength=n_neurons) / size
+    chance = np.sort(chance)  # whatever the order of neurons, not a bit of the law depends on it
     return _Part(bins, lambda n: poisson_binomial_law(chance, n)[None], float(chance.sum()))
 
 
@@ -277,6 +278,7 @@ def _placed_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], widt
     away = least > 0
     reach = least - 1 if away else min(scheme.reach, (size - 1) // 2)
     rows, places = on_ring(activity, ring)
+    rows = np.argsort(np.argsort(scheme.keys, kind="stable"))[rows]  # in an order of their own, as above
     if scheme.null == "local":
         rows, begins = _windows(*reflected(rows, places, size, min(reach + width, size)), width, None)
     else:
