@@ -105,10 +105,13 @@ WHEN = {"onset": "with an event onset", "peak": "with an event peak", "active": 
 def make_bins(recording: xr.Dataset, seconds: float, binning: str = "frames") -> Bins:
     """Cut the recording into bins of so many seconds; masked frames, which are epochs of their own, are in none."""
     frames = seconds * sampling_rate(recording) if binning == "edges" else float(frames_of(seconds, recording))
+    frames = min(frames, recording.sizes["frame"] + 1.0)  # longer than the recording is long enough to fit nowhere
     masked = np.zeros(recording.sizes["frame"], bool)
     if "artifact" in recording.variables:
         masked = small_values(var("artifact").check(recording))
     epochs = [(int(start), int(stop)) for start, stop in pairwise(epoch_bounds(recording)) if not masked[start:stop].all()]
+    if not epochs:
+        raise CalciumError("all frames are masked: there is nothing to bin; mask_artifacts() with other arguments masks fewer")
     spans = BINNINGS[binning](epochs, frames)
     first = np.concatenate([one for one, _ in spans]).astype(np.int64)
     width = np.concatenate([one for _, one in spans]).astype(np.int64)
@@ -238,7 +241,7 @@ def compute_coactivity(
     bins = make_bins(recording, bin, binning)
     if len(bins.first) == 0:
         raise CalciumError(
-            f"a bin of {bin:g} s ({frames_of(bin, recording)} frames) is longer than the recording; give a shorter bin"
+            f"a bin of {bin:g} s ({bin * rate:.3g} frames) is longer than the recording or any epoch; give a shorter bin"
         )
     _, active = make_activity(recording, bins, source, count).in_bins()
     effective = float(bin) if binning == "edges" else float(bins.width[0]) / rate
@@ -269,6 +272,7 @@ def activity_of(recording: xr.Dataset) -> Activity:
     if "bin_s" not in how:
         raise CalciumError("the coactivity does not say of what bins it is; run compute_coactivity() again")
     bins = make_bins(recording, float(how["bin_s"]), str(how.get("binning", "frames")))
-    if len(coactivity) != len(bins.first):
+    activity = make_activity(recording, bins, str(how.get("source", "onset")), str(how.get("count", "neurons")))
+    if not np.array_equal(np.bincount(activity.in_bins()[1], minlength=len(bins.first)), coactivity.values):
         raise CalciumError("the coactivity is not that of this recording, as after a selection; run compute_coactivity() again")
-    return make_activity(recording, bins, str(how.get("source", "onset")), str(how.get("count", "neurons")))
+    return activity

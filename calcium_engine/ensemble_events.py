@@ -56,21 +56,22 @@ def find_ensemble_events(
         surrogate: how chance activity is made. "circular" (default): shifts; "permutation": active bins put anywhere; "isi":
             intervals between events in another order; "train_dither": the neuron's events displaced together by up to `reach`;
             "event_dither": each by itself, for which there is no exact law here: give `monte_carlo`.
-        min_shift: s; the least circular shift, so that bins are not compared with themselves or their neighbours. 0 (default)
-            allows all.
-        reach: s, of the local null and of dithers, to either side. 10 s is longer than a transient and shorter than most drifts.
+        min_shift: s; the least circular shift, so that bins are not compared with themselves or their neighbours; at most a
+            quarter of the recording or epoch. 0 (default) allows all.
+        reach: s, of the local null (also where the circular one is compared with it) and of dithers, to either side; at most half
+            of the recording or epoch. 10 s is longer than a transient and shorter than most drifts.
         shift_together: a coordinate of `neuron`; neurons with the same value are shifted together, such as pieces of one cell.
         seed: of the shuffles. They are a function of seed, shuffle and neuron id, whatever the order of neurons or threads.
         min_neurons: ensemble events with fewer are dropped; two neurons make no ensemble.
 
     Returns:
         The recording with, for each bin, `coactivity_expected`, `coactivity_pvalue`, `coactivity_qvalue` (Benjamini-Hochberg),
-        `coactivity_threshold` (smallest significant count) and `is_coactive`; `coactivity_null` (count): the law, all bins
-        together; `coactivity_null_sampled`, with shuffles. One `ensemble_event` for each stretch of touching significant bins,
-        described by its peak bin: time, start, duration, size, p-value and `participation` (ensemble_event × neuron). Attributes
-        of `is_coactive`: every argument; `threshold` (the smallest of all bins); `attained_alpha`, the mean chance of a bin to be
-        called significant; `expected_false_bins`; `n_tests`; `law` (exact or sampled); with shuffles and an exact law,
-        `total_variation` between them; and whether the local and the circular null tell the same bins (`nulls_disagree`; in
+        `coactivity_threshold` (smallest significant count; NaN: none) and `is_coactive`; `coactivity_null` (count): the law, all
+        bins together; `coactivity_null_sampled`, with shuffles. One `ensemble_event` for each stretch of touching significant
+        bins, described by its peak bin: time, start, duration, size, p-value and `participation` (ensemble_event × neuron).
+        Attributes of `is_coactive`: every argument; `threshold` (the smallest of all bins); `attained_alpha`, the mean chance of
+        a bin to be called significant; `expected_false_bins`; `n_tests`; `law` (exact or sampled); with shuffles and an exact
+        law, `total_variation` between them; and whether the local and the circular null tell the same bins (`nulls_disagree`; in
         words, `comparison`), with `comparison_expected`, `comparison_pvalue`, `comparison_threshold` and `comparison_is_coactive`
         of the one that was not asked for. Of the population: `synchrony_divergence`, `synchrony_surplus` and `gregariousness`
         (neuron), as `calcium_engine.synchrony` defines them.
@@ -80,7 +81,7 @@ def find_ensemble_events(
         CalciumError: an unknown choice, a number out of range, or choices that do not go together.
 
     Warns:
-        The circular and the local null disagree; shuffles are too few for their rule; the sampled and the exact threshold differ.
+        The circular and the local null disagree; shuffles are too few for their rule.
     """
     recording = fresh(recording, "find_ensemble_events")
     given: dict[str, Attr | None] = {
@@ -107,7 +108,7 @@ def find_ensemble_events(
         **given,
         "alpha": rule,
         "min_shift": float(min_shift) if min_shift else None,
-        "reach": float(reach) if null == "local" or "dither" in surrogate else None,
+        "reach": float(reach),
         "seed": seed if monte_carlo else None,
     }
     table = tested.table | compared.table | measure_synchrony(activity, counts, tested.law, tested.verdict.significant)
@@ -123,7 +124,10 @@ def find_ensemble_events(
 
 def _check(given: dict[str, Attr | None]) -> None:
     """Refuse what is no choice or out of range, and choices that do not go together."""
-    check_arguments(find_ensemble_events, {name: plain(value) for name, value in given.items() if value is not None})
+    optional = ("alpha", "shift_together")
+    check_arguments(
+        find_ensemble_events, {name: plain(value) for name, value in given.items() if value is not None or name not in optional}
+    )
     null, surrogate, alpha = given["null"], given["surrogate"], given["alpha"]
     if alpha is not None and not 0.0 < float(alpha) < 1.0:
         raise CalciumError(f"alpha is {alpha}, but must be between 0 and 1")
@@ -172,14 +176,15 @@ def _test(
             null, by = exact or sampled, exact or sampled.pooled
             least = rarest(activity, scheme, by, shuffles, seed)
     if null is None or by is None:
-        what = f"surrogate={scheme.surrogate!r}" if scheme.surrogate == "event_dither" else "events, or neurons shifted together,"
+        what = "neurons shifted together" if scheme.grouped else "counted events"
+        what = f"surrogate={scheme.surrogate!r}" if scheme.surrogate == "event_dither" else what
         raise CalciumError(f"there is no exact law of {what} under this null; give monte_carlo=1000 to sample it")
     verdict = judge(by, counts, significance, alpha, least)
     if exact is not None:  # thresholds that shuffles set are not to be judged by the same shuffles
         verdict = replace(verdict, attained=exact.chance_to_reach(verdict.thresholds))
     summary: dict[str, Attr | None] = {
         "law": "exact" if null.exact else "sampled",
-        "threshold": int(verdict.thresholds.min()),
+        "threshold": _lowest(verdict.thresholds),
         "attained_alpha": float(verdict.attained.mean()),
         "n_tests": len(counts),
         "expected_false_bins": float(verdict.attained.sum()),
@@ -198,21 +203,25 @@ def _test(
             summary["total_variation"] = float(0.5 * np.abs(exact.law - sampled.law).sum())
         if exact is not None and significance != "fwer":
             by_law = judge(exact, counts, significance, alpha).thresholds
-            summary["exact_threshold"] = int(by_law.min())
-            summary["bins_with_another_threshold"] = int(np.count_nonzero(by_law != verdict.thresholds))
-        _warn_if_few(sampled, scheme, significance, alpha, shuffles)
+            summary["exact_threshold"] = _lowest(by_law)
+            summary["bins_with_another_threshold"] = int((~np.isclose(by_law, verdict.thresholds, equal_nan=True)).sum())
+        _warn_if_few(sampled, significance, alpha, shuffles, "monte_carlo=0 takes the exact law" if exact else "give more")
     return _Tested(null, exact or null, verdict, table, summary)
 
 
-def _warn_if_few(sampled: Null, scheme: Scheme, significance: str, alpha: float, shuffles: int) -> None:
-    """Warn where no count could be called significant for want of shuffles."""
+def _lowest(thresholds: np.ndarray) -> int | None:
+    """Return the smallest threshold of all bins; None where no count is significant in any."""
+    return int(np.nanmin(thresholds)) if np.isfinite(thresholds).any() else None
+
+
+def _warn_if_few(sampled: Null, significance: str, alpha: float, shuffles: int, way: str) -> None:
+    """Warn where the smallest p-value that so many shuffles can give is more than a single bin needs."""
     if significance == "fwer":
         floor, needed = 1.0 / (1 + shuffles), alpha
     else:
-        floor = float(sampled.pvalues[:, -1].max())
+        floor = float(sampled.pvalues[:, -1].min())
         needed = alpha / len(sampled.group) if significance == "fdr" else alpha
     if floor > needed:
-        way = "give more" if scheme.surrogate == "event_dither" else "monte_carlo=0 takes the exact law"
         warn(
             f"with {shuffles} shuffles no bin's p-value can be under {floor:.2g}, and {significance!r} asks a single bin for "
             f"{needed:.2g}: {way}"
@@ -239,8 +248,6 @@ def _compare(
     """Judge by the local null too where the one asked for takes rates for constant, else by the circular one."""
     steady = scheme.null != "local" and "dither" not in scheme.surrogate
     other = replace(scheme, null="local" if steady else "circular", surrogate="circular", least=0)
-    if steady:
-        other = replace(other, reach=make_scheme(recording, activity).reach)
     if not other.has_exact_law(activity) or not tested.law.exact:
         return _Compared({}, {})
     null = exact_null(activity, other, int(counts.max(initial=0)))

@@ -69,16 +69,21 @@ def make_scheme(
     least = max(1, round(min_shift / per_place)) if min_shift else 0
     edges = bins.rings
     smallest = int(np.diff(edges)[np.diff(edges) > 0].min()) if null == "epochs" else int(edges[-1])
-    if 2 * least > smallest:
+    if 4 * least > smallest:
         raise CalciumError(
-            f"a least shift of {min_shift:g} s leaves nothing of {smallest * per_place:g} s to shift to; give at most half of it"
+            f"a least shift of {min_shift:g} s leaves too little of {smallest * per_place:g} s to shift to: the recorded timing "
+            "would be compared with few others; give at most a quarter"
         )
+    places = max(1, round(min(reach / per_place, edges[-1])))
     if shift_together is None:
-        return Scheme(null, surrogate, least, max(1, round(reach / per_place)), _keys(recording["neuron"].values))
+        return Scheme(null, surrogate, least, places, _keys(recording["neuron"].values))
     if shift_together not in recording.coords or recording[shift_together].dims != ("neuron",):
         known = [str(name) for name, coord in recording.coords.items() if coord.dims == ("neuron",)]
         raise CalciumError(f"shift_together={shift_together!r} is no coordinate of neurons; there are {', '.join(known)}")
-    return Scheme(null, surrogate, least, max(1, round(reach / per_place)), _keys(recording[shift_together].values))
+    names = recording[shift_together]
+    if names.isnull().any():
+        raise CalciumError(f"shift_together={shift_together!r} is missing for some neurons; give each a value")
+    return Scheme(null, surrogate, least, places, _keys(names.values))
 
 
 def _keys(names: np.ndarray) -> np.ndarray:
@@ -121,22 +126,19 @@ class Null:
         tails = np.minimum(np.cumsum(self.law[::-1])[::-1], 1.0)[None]
         return Null(np.zeros_like(self.group), tails, tails, self.exact)
 
-    def tails_of(self, counts: np.ndarray) -> np.ndarray:
-        """Return the chance of at least each bin's count."""
-        return np.asarray(self.tails[self.group, np.minimum(counts, self.tails.shape[1] - 1)])
-
     def chance_to_reach(self, thresholds: np.ndarray) -> np.ndarray:
-        """Return the chance of each bin to reach its threshold; 0 for one beyond all counts."""
-        return np.where(thresholds < self.tails.shape[1], self.tails_of(thresholds), 0.0)
+        """Return the chance of each bin to reach its threshold; 0 where there is none."""
+        there = np.isfinite(thresholds)
+        return np.where(there, self.pvalues_of(np.where(there, thresholds, 0).astype(np.int64)), 0.0)
 
     def pvalues_of(self, counts: np.ndarray) -> np.ndarray:
         """Return the p-value of each bin's count."""
         return np.asarray(self.pvalues[self.group, np.minimum(counts, self.tails.shape[1] - 1)])
 
-    def thresholds(self, table: np.ndarray, critical: float) -> np.ndarray:
-        """Return the smallest count of each bin with at most this entry of the table; one beyond all counts if none has."""
-        passes = np.concatenate([table <= critical, np.ones((len(table), 1), bool)], axis=1)
-        return np.asarray(np.argmax(passes, axis=1)[self.group])
+    def thresholds(self, critical: float) -> np.ndarray:
+        """Return the smallest count of each bin with at most this p-value; NaN where no count has."""
+        passes = self.pvalues <= critical
+        return np.asarray(np.where(passes.any(axis=1), np.argmax(passes, axis=1), np.nan)[self.group])
 
 
 def rings_of(activity: Activity, scheme: Scheme) -> list[tuple[int, int]]:
@@ -186,7 +188,7 @@ def _windows(rows: np.ndarray, places: np.ndarray, width: int, size: int | None)
 def _enough_counts(mean: float, observed: int, most: int) -> int:
     """Return how many entries tell apart all counts up to the largest observed and all that are not RARE (Chernoff's bound)."""
     scaled = max(mean / most, 1e-9)
-    counts = np.arange(1, 2 + int(4 * scaled + 60))
+    counts = np.arange(int(scaled) + 1, 2 + int(4 * scaled + 60))  # the bound is one of large counts
     bound = counts - scaled + counts * np.log(scaled / counts)
     rare = int(counts[np.argmax(bound < np.log(RARE))]) * most
     return max(rare, observed + 1) + 1

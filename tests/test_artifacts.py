@@ -286,6 +286,17 @@ def test_the_whole_path_without_it_has_no_artifact():
     assert "artifact" not in run(moved(movement=0)).variables
 
 
+def test_a_recording_masked_throughout_has_no_bins():
+    from recordings import with_events
+
+    from calcium_engine.coactivity import compute_coactivity
+    from calcium_engine.schema import var
+
+    made = with_events(2, 40, np.array([0]), np.array([3])).assign(artifact=var("artifact").wrap(np.ones(40, bool)))
+    with pytest.raises(CalciumError, match="all frames are masked"):
+        compute_coactivity(made, bin=1.0)
+
+
 def test_masked_frames_are_in_no_bin_and_no_place():
     from recordings import with_events
 

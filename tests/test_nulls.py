@@ -54,7 +54,7 @@ def test_the_exact_law_is_that_of_all_shifts(case):
     raster, epochs, binning, frames, null, least, reach = case
     recording = _recording(raster, epochs, binning, frames)
     activity = activity_of(recording)
-    assume(not least or np.diff(activity.bins.rings)[np.diff(activity.bins.rings) > 0].min() > 1)  # one place, no shift
+    assume(not least or np.diff(activity.bins.rings)[np.diff(activity.bins.rings) > 0].min() >= 4)  # too few to shift to
     per_place = (frames if binning == "frames" else 1) * FRAME
     choice = {"null": "circular", "surrogate": "train_dither"} if null == "train_dither" else {"null": null}
     scheme = make_scheme(recording, activity, min_shift=least * per_place, reach=reach * per_place, **choice)
@@ -197,6 +197,9 @@ def test_probabilities_out_of_range_are_refused():
     for bad in ([1.5], [-0.1], [np.nan]):
         with pytest.raises(ValueError, match="between 0 and 1"):
             kernels.poisson_binomial_pmf(np.array(bad))
+    with pytest.raises(ValueError, match="single number"):
+        kernels.poisson_binomial_pmf(0.5)
+    assert kernels.poisson_binomial_sf(np.array([0.5]), np.uint64(2**64 - 1)) == 0
     with pytest.raises(ValueError, match="whole numbers"):
         kernels.poisson_binomial_sf(np.array([0.5]), 1.5)
 
@@ -273,18 +276,57 @@ def test_the_local_null_takes_no_common_drift_for_synchrony():
         ({"surrogate": "event_dither"}, "no exact law.*monte_carlo=1000"),
         ({"null": "local", "surrogate": "isi"}, "goes with 'circular' or 'epochs'"),
         ({"null": "local", "min_shift": 3.0}, "min_shift"),
-        ({"min_shift": 1e6}, "at most half"),
+        ({"min_shift": 1e6}, "at most a quarter"),
         ({"min_shift": -1.0}, "0 or more"),
         ({"reach": 0.0}, "positive"),
         ({"shift_together": "plane"}, "no coordinate of neurons"),
         ({"min_neurons": 0}, "at least 1"),
         ({"monte_carlo": 1.5}, "whole number"),
+        ({"null": None}, "one of 'circular'"),
+        ({"significance": None}, "one of 'fdr'"),
     ],
 )
 def test_choices_that_cannot_be_are_one_clear_error(arguments, message, bursty):
     recording = compute_coactivity(bursty, bin=2 * FRAME)
     with pytest.raises(CalciumError, match=message):
         find_ensemble_events(recording, **arguments)
+
+
+@pytest.mark.parametrize("density", [0.2, 0.5])
+def test_the_law_of_lively_neurons_is_not_cut_short(density):
+    raster = np.random.default_rng(0).random((300, 80)) < density
+    recording = _recording(raster)
+    result = find_ensemble_events(recording, significance="percentile", null="local", reach=10 * FRAME)
+    chances = raster.mean(axis=1)
+    threshold = int(np.argmax(kernels.poisson_binomial_sf(chances) <= 0.01))
+    steady = find_ensemble_events(recording, significance="percentile")
+    assert steady["is_coactive"].attrs["threshold"] == threshold
+    assert steady["is_coactive"].attrs["attained_alpha"] == pytest.approx(kernels.poisson_binomial_sf(chances)[threshold])
+    for one in (steady, result):
+        np.testing.assert_allclose(one["coactivity_expected"].mean(), chances.sum(), rtol=0.02)
+    assert steady["coactivity_null"].values[-1] < 1e-15
+
+
+def test_coactivity_of_other_events_is_refused(bursty):
+    recording = compute_coactivity(bursty, bin=2 * FRAME)
+    few = recording.isel(event=slice(0, 50))
+    half = recording.isel(neuron=slice(0, 15), event=np.flatnonzero(recording["event_neuron"].values < 15))
+    for other in (few, half, recording.isel(bin=slice(None, None, -1))):
+        with pytest.raises(CalciumError, match=r"not that of this recording.*compute_coactivity"):
+            find_ensemble_events(other)
+
+
+@pytest.mark.parametrize("binning", ["frames", "edges", "sliding"])
+def test_a_bin_longer_than_anything_is_refused_at_once(binning, bursty):
+    for seconds in (1e9, 1e300):
+        with pytest.raises(CalciumError, match="shorter bin"):
+            compute_coactivity(bursty, bin=seconds, binning=binning)
+
+
+def test_neurons_of_no_group_are_refused(bursty):
+    recording = compute_coactivity(bursty, bin=2 * FRAME).assign_coords(plane=("neuron", np.r_[np.nan, np.arange(29.0)]))
+    with pytest.raises(CalciumError, match="missing for some neurons"):
+        find_ensemble_events(recording, shift_together="plane")
 
 
 def test_too_few_shuffles_are_warned_of(bursty):

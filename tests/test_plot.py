@@ -280,7 +280,7 @@ def test_the_cut_of_the_explained_variance_is_shown(recording):
 
 def test_a_threshold_that_no_count_can_reach_is_not_drawn(recording):
     assert any("threshold" in str(line.get_label()) for line in draw(plot.plot_coactivity, recording)[0].lines)
-    out_of_reach = recording.assign(is_coactive=recording.is_coactive.assign_attrs(threshold=10**6))
+    out_of_reach = recording.assign(coactivity_threshold=recording["coactivity_threshold"] * np.nan)
     assert not any("threshold" in str(line.get_label()) for line in draw(plot.plot_coactivity, out_of_reach)[0].lines)
     draw(plot.plot_null, out_of_reach)
     draw(plot.plot_coactivity, recording.drop_vars(["is_coactive", "coactivity_expected"]))

@@ -139,9 +139,9 @@ def local_laws(
 
 def _checked(probabilities: np.ndarray) -> np.ndarray:
     """Return the probabilities as float64, trials along the last axis, once they are known to be some."""
-    array = np.ascontiguousarray(probabilities, np.float64)
-    if array.ndim == 0:
+    if np.ndim(probabilities) == 0:
         raise ValueError("probabilities need at least one axis, that of the trials, but this is a single number")
+    array = np.ascontiguousarray(probabilities, np.float64)
     if not ((array >= 0.0) & (array <= 1.0)).all():
         worst = array[~((array >= 0.0) & (array <= 1.0))][0]
         raise ValueError(f"probabilities must lie between 0 and 1, but one is {worst}")
@@ -212,7 +212,8 @@ def poisson_binomial_sf(probabilities: np.ndarray, counts: np.ndarray | int | No
     whole = np.asarray(counts)
     if whole.dtype.kind not in "iu":
         raise ValueError(f"counts must be whole numbers, but these are {whole.dtype}")
-    wanted = np.ascontiguousarray(np.broadcast_to(whole, array.shape[:-1]), np.int64)
+    whole = np.minimum(whole, array.shape[-1] + 1).astype(np.int64)  # more than there are trials
+    wanted = np.ascontiguousarray(np.broadcast_to(whole, array.shape[:-1]))
     out = np.empty(wanted.size)
     _tails(array.reshape(wanted.size, array.shape[-1]), wanted.reshape(-1), out)
     return out.reshape(array.shape[:-1])  # of one law a single number, which `wanted` holds as an array of one

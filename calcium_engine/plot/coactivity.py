@@ -68,7 +68,7 @@ def plot_coactivity(recording: xr.Dataset, *, axes: Any = None) -> Axes:
         _mark_significant(panel, recording, time / unit, counts)
     if len(panel.get_legend_handles_labels()[0]):
         panel.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, borderaxespad=0.1, columnspacing=1.2)
-    panel.set_ylim(0, max(float(counts.max(initial=0)), threshold_of(recording) or 0.0, 1.0) * 1.08)
+    panel.set_ylim(0, max(float(counts.max(initial=0)), *(threshold_range(recording) or (0.0,)), 1.0) * 1.08)
     panel.set_ylabel("events (count)" if coactivity.attrs.get("count") == "events" else "coactive neurons (count)")
     whole_numbers(panel.yaxis)
     panel.set_title(f"coactivity, {1000 * width:.0f} ms bins", loc="left")
@@ -84,15 +84,15 @@ def _line(axes: Axes, time: np.ndarray, values: np.ndarray, bounds: np.ndarray, 
 
 def _mark_significant(axes: Axes, recording: xr.Dataset, time: np.ndarray, counts: np.ndarray) -> None:
     significant = var("is_coactive").check(recording).values
-    threshold = threshold_of(recording)
-    if threshold is not None:
-        low, high = threshold_range(recording)
+    unit = "events" if recording["coactivity"].attrs.get("count") == "events" else "neurons"
+    if (thresholds := threshold_range(recording)) is not None:
+        low, high = thresholds
         if low == high:
-            axes.axhline(threshold, color=VERMILLION, lw=1, ls="--", label=f"threshold ({threshold:g} neurons)")
+            axes.axhline(low, color=VERMILLION, lw=1, ls="--", label=f"threshold ({low:g} {unit})")
         else:
             of_bins = var("coactivity_threshold").check(recording).values
             bounds = breaks(time, bin_width(recording))
-            name = f"threshold ({low:g} to {high:g} neurons)"
+            name = f"threshold ({low:g} to {high:g} {unit})"
             _line(axes, time, of_bins, bounds, color=VERMILLION, lw=0.7, alpha=0.8, label=name)
     many = f"{int(significant.sum())} significant bin{'' if significant.sum() == 1 else 's'}"
     axes.plot(time[significant], counts[significant], "o", color=VERMILLION, ms=2.6, mew=0, ls="none", label=many)
@@ -120,13 +120,12 @@ def plot_null(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     observed = np.bincount(counts, minlength=1) if counts.size else np.zeros(1)
     seen = np.flatnonzero(observed)
     floor = 0.2 / n
-    threshold = threshold_of(recording)
     chance = null.values > floor
-    low, high = threshold_range(recording)
-    last = max([float(seen.max(initial=0)), float(at[chance].max(initial=0)), high or 0.0])
-    if threshold is not None:
+    low, high = threshold_range(recording) or (0.0, 0.0)
+    last = max([float(seen.max(initial=0)), float(at[chance].max(initial=0)), high])
+    if high:
         panel.axvspan(high - 0.5, last + 1, color=VERMILLION, alpha=0.1, lw=0)
-        panel.axvline(high - 0.5, color=VERMILLION, lw=1, ls="--", label=_threshold_label(recording, low, high))
+        panel.axvline(low - 0.5, color=VERMILLION, lw=1, ls="--", label=_threshold_label(recording, low, high))
         if low < high:
             panel.axvspan(low - 0.5, high - 0.5, color=VERMILLION, alpha=0.05, lw=0)
     rules = recording["is_coactive"].attrs if "is_coactive" in recording.variables else {}
@@ -230,22 +229,20 @@ def _draw_pvalues(
     axes.legend(loc="upper left", framealpha=0.9, edgecolor="none", handletextpad=0.2)
 
 
-def threshold_of(recording: xr.Dataset) -> float | None:
-    """Return the smallest significant count, where ensemble events were sought and a count can be significant at all."""
+def threshold_range(recording: xr.Dataset) -> tuple[float, float] | None:
+    """Return the smallest and the largest significant count of all bins, which differ where bins have nulls of their own.
+
+    None where ensemble events were not sought, or no count can be significant.
+    """
     if "is_coactive" not in recording.variables:
         return None
     threshold = recording["is_coactive"].attrs.get("threshold")
-    usable = threshold is not None and 0 < float(threshold) <= recording.sizes["neuron"]
-    return float(threshold) if usable and threshold is not None else None
-
-
-def threshold_range(recording: xr.Dataset) -> tuple[float, float]:
-    """Return the smallest and the largest threshold of all bins; they differ where bins have nulls of their own."""
-    threshold = threshold_of(recording) or 0.0
-    if "coactivity_threshold" not in recording.variables or not recording.sizes["bin"]:
-        return threshold, threshold
-    of_bins = recording["coactivity_threshold"].values
-    return float(of_bins.min()), float(of_bins.max())
+    one = np.array([np.nan if threshold is None else float(threshold)])
+    known = "coactivity_threshold" in recording.variables and recording.sizes["bin"]
+    of_bins = recording["coactivity_threshold"].values if known else one
+    most = np.inf if recording["coactivity"].attrs.get("count") == "events" else recording.sizes["neuron"]
+    usable = of_bins[np.isfinite(of_bins) & (of_bins > 0) & (of_bins <= most)]
+    return (float(usable.min()), float(usable.max())) if usable.size else None
 
 
 def bin_width(recording: xr.Dataset) -> float:

@@ -60,10 +60,11 @@ def _about_chance(recording: xr.Dataset) -> list[str]:
     rules = recording["is_coactive"].attrs
     reach = f"{number(float(rules.get('reach', 0.0)))} s"
     where = {"circular": "round the recording", "epochs": "round its epoch", "local": f"by up to {reach}"}
+    within = " in its epoch" if rules.get("null") == "epochs" else ""
     made = {
         "circular": f"every neuron's activity shifted {where.get(str(rules.get('null')), 'at random')} by a shift of its own",
-        "permutation": "every neuron's activity put anywhere",
-        "isi": "every neuron's intervals between events in another order",
+        "permutation": f"every neuron's activity put anywhere{within}",
+        "isi": f"every neuron's intervals between events in another order{within}",
         "train_dither": f"every neuron's events displaced together by up to {reach}",
         "event_dither": f"every event displaced by up to {reach}",
     }.get(str(rules.get("surrogate", "circular")), "activity at random")
@@ -84,10 +85,11 @@ def _about_chance(recording: xr.Dataset) -> list[str]:
 def _about_threshold(recording: xr.Dataset, counts: np.ndarray) -> list[str]:
     significant = int(recording["is_coactive"].values.sum())
     rules = recording["is_coactive"].attrs
-    if "threshold" not in rules or "attained_alpha" not in rules:
+    if "attained_alpha" not in rules:
         return [f"Of {several(counts.size, 'bin')}, {several(significant, 'is', 'are')} significant."]
-    low, high = threshold_range(recording)
-    start = number(float(rules["threshold"])) if low == high else f"{number(low)} to {number(high)} (by bin)"
+    if threshold_range(recording) is None:
+        return [f"No count can be significant in any bin{_rule(rules)}."]
+    start = _threshold(recording)
     counted = "events" if recording["coactivity"].attrs.get("count") == "events" else "coactive neurons"
     attained = float(rules["attained_alpha"])
     expected = float(rules.get("expected_false_bins", attained * counts.size))
@@ -98,6 +100,11 @@ def _about_threshold(recording: xr.Dataset, counts: np.ndarray) -> list[str]:
     if rules.get("masked_share"):
         said.append(f"{number(100 * float(rules['masked_share']))} % of the frames are masked.")
     return said
+
+
+def _threshold(recording: xr.Dataset) -> str:
+    low, high = threshold_range(recording) or (0.0, 0.0)
+    return number(low) if low == high else f"{number(low)} to {number(high)} (by bin)"
 
 
 def _rule(rules: dict[str, Any]) -> str:
@@ -147,9 +154,9 @@ def _about_synchrony(recording: xr.Dataset) -> list[str]:
     z = recording["gregariousness"].values
     if np.isfinite(z).any():
         most = int(np.nanargmax(z))
+        name = f", most of all neuron {recording['neuron'].values[most]}, by {number(float(z[most]))}" if z[most] > 3 else ""
         said.append(
             f"Of {several(int(np.isfinite(z).sum()), 'neuron')}, {int((z > 3).sum()):,} are active with others by over 3 "
-            f"standard deviations more than chance (gregariousness), most of all neuron {recording['neuron'].values[most]}, "
-            f"by {number(float(z[most]))}."
+            f"standard deviations more than neurons of constant rates would be (gregariousness){name}."
         )
     return said

@@ -68,7 +68,8 @@ def caveats(recording: xr.Dataset) -> list[str]:
             said.append(
                 f"Bins hold whole frames: they are {1000 * width:.0f} ms long, not the {1000 * float(asked):.0f} ms asked for."
             )
-    if has(recording, "is_coactive") and recording["is_coactive"].attrs.get("null") != "local":
+    rules = recording["is_coactive"].attrs if has(recording, "is_coactive") else {"null": "local"}
+    if rules.get("null") != "local" and "dither" not in str(rules.get("surrogate")):
         said.append(
             "The null keeps each neuron's events and breaks their timing with others'. Rates that rise and fall together "
             "(arousal, movement, bleaching) are not in it, and can pass for ensemble events."

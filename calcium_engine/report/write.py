@@ -91,7 +91,8 @@ _SECTIONS = (
         {
             "09_coactivity": "Neurons that start an event in the same bin, what chance gives, and the bins over the threshold.",
             "10_null": "Share of bins by number of coactive neurons: observed, and by chance, as the exact law has it (line) and "
-            "as shuffles do, where there were any (squares). The shaded counts are significant.",
+            "as shuffles do, where there were any (squares). Shaded counts are significant, "
+            "the paler ones in some bins only.",
             "11_local_null": "Do rates change in common? Left: what is expected of neurons whose rates stay as they are, and of "
             "neurons whose rates change as they did, over tens of seconds. Right: every bin by its p-value under both.",
             "12_pairs": "Similarity of pairs of neurons beyond chance (left): all pairs under the diagonal, the significant ones "
