@@ -22,6 +22,7 @@ TABLES = {
     "coactivity": "bin",
     "ensemble_events": "ensemble_event",
     "ensembles": "ensemble",
+    "pairs": "pair",
 }
 
 # Who takes part: dim -> (column, variable of dim × neuron).
@@ -38,8 +39,8 @@ def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
 
     Args:
         recording: what a step or `analyze` returned.
-        dim: what a row is: "neuron", "event", "bin", "ensemble_event" or "ensemble"; any other dim with one-dimensional variables
-            works too ("frame" gives the times).
+        dim: what a row is: "neuron", "event", "bin", "ensemble_event" or "ensemble"; "pair" gives each pair of neurons a row; any
+            other dim with one-dimensional variables works too ("frame" gives the times).
 
     Returns:
         A DataFrame with a column per one-dimensional variable or coordinate of that dim, under its name, coordinates first. Rows
@@ -58,6 +59,8 @@ def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if dim == "pair":
+        return _pairs(recording)
     if dim not in recording.dims:
         makers = dict.fromkeys(variable.made_by for variable in VARIABLES.values() if dim in variable.dims)
         if makers:
@@ -74,12 +77,25 @@ def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _pairs(recording: xr.Dataset) -> pd.DataFrame:
+    """Each pair of neurons once, in their order: what is square in the recording, as columns."""
+    import pandas as pd
+
+    first = VARIABLES["pair_overlap"].check(recording)
+    one, other = np.triu_indices(len(first), 1)
+    ids = recording["neuron"].values
+    columns = {"neuron": ids[one], "neuron_other": ids[other]}
+    square = [name for name, variable in VARIABLES.items() if variable.dims == first.dims and name in recording.variables]
+    return pd.DataFrame(columns | {name: VARIABLES[name].check(recording).values[one, other] for name in square})
+
+
 def write_tables(recording: xr.Dataset, folder: str | os.PathLike[str]) -> list[Path]:
     """Write each table that the recording holds as a CSV file; a table without rows keeps its header.
 
     Args:
         recording: what a step or `analyze` returned.
-        folder: where to put neurons.csv, events.csv, coactivity.csv, ensemble_events.csv and ensembles.csv; made if need be.
+        folder: where to put neurons.csv, events.csv, coactivity.csv, ensemble_events.csv, ensembles.csv and, where pairs were
+            compared, pairs.csv; made if need be.
 
     Returns:
         The files written. Numbers have seven significant digits, which is what float32 holds.
@@ -88,7 +104,7 @@ def write_tables(recording: xr.Dataset, folder: str | os.PathLike[str]) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for stem, dim in TABLES.items():
-        if dim in recording.dims:
+        if dim in recording.dims or (dim == "pair" and "pair_overlap" in recording.variables):
             paths.append(folder / f"{stem}.csv")
             _write_csv(to_dataframe(recording, dim), paths[-1])
     return paths

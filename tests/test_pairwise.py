@@ -176,3 +176,18 @@ def test_few_neurons_and_no_events_are_no_pairs(n_neurons):
     result = compute_pairwise(made)
     assert result["is_pair_significant"].attrs["n_tests"] == 0
     assert result["pair_z"].shape == (n_neurons, n_neurons) and result["pair_z"].isnull().all()
+
+
+def test_pairs_are_a_table_with_each_pair_once(tmp_path):
+    import pandas as pd
+
+    from calcium_engine.tables import to_dataframe, write_tables
+
+    made = _of_raster(np.random.default_rng(0).random((5, 60)) < 0.2)
+    table = to_dataframe(made, "pair")
+    assert len(table) == 10
+    row = table[(table["neuron"] == 1) & (table["neuron_other"] == 3)].iloc[0]
+    for name in MADE:
+        assert row[name] == made[name].values[1, 3]
+    assert tmp_path / "pairs.csv" in write_tables(made, tmp_path)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "pairs.csv")["pair_z"], table["pair_z"], rtol=1e-6)
