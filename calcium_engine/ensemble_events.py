@@ -103,7 +103,7 @@ def find_ensemble_events(
     )
     rule = RULES[significance][1] if alpha is None else float(alpha)
     tested = _test(activity, counts, scheme, significance, rule, monte_carlo, seed)
-    compared = _compare(recording, activity, counts, scheme, tested, significance, rule)
+    compared = _compare(activity, counts, scheme, tested, significance, rule)
     parameters: dict[str, Attr | None] = {
         **given,
         "alpha": rule,
@@ -237,7 +237,6 @@ class _Compared:
 
 
 def _compare(
-    recording: xr.Dataset,
     activity: Activity,
     counts: np.ndarray,
     scheme: Scheme,

@@ -152,6 +152,14 @@ def test_shuffles_do_not_depend_on_threads_or_the_order_of_neurons(scheme, burst
     np.testing.assert_array_equal(found[0], found[2])
 
 
+def test_more_events_than_bins_can_be_permuted():
+    frames = np.arange(12)
+    made = with_events(2, 12, np.zeros(12, int), frames)
+    recording = compute_coactivity(made, bin=6 * FRAME, count="events")
+    result = find_ensemble_events(recording, surrogate="permutation", significance="percentile", monte_carlo=200)
+    assert result["coactivity_expected"].values == pytest.approx([6, 6])
+
+
 def test_both_ways_of_counting_shifts_agree(monkeypatch):
     raster = np.random.default_rng(5).random((70, 131)) < np.linspace(0, 0.9, 70)[:, None]
     rows, bins = np.nonzero(raster)

@@ -54,8 +54,13 @@ def draw_shifts(seed: int, first: int, shuffles: int, keys: np.ndarray, n_shifts
 
 @inline
 def _permute(key, own, n_places, pool, out):
-    """Put as many active places anywhere on the ring, no two on one; `pool` holds all places, and does so again afterwards."""
-    n = own.shape[0]
+    """Put as many active places anywhere on the ring, no two on one while there are places left.
+
+    `pool` holds all places, and does so again afterwards.
+    """
+    n = min(own.shape[0], n_places)
+    for k in range(n, own.shape[0]):
+        out[k] = _uniform(key, k, n_places)
     for k in range(n):
         other = k + _uniform(key, k, n_places - k)
         pool[k], pool[other] = pool[other], pool[k]
