@@ -1,6 +1,5 @@
 """Importing the package is quick and does nothing but register the accessor."""
 
-import statistics
 import subprocess
 import sys
 import time
@@ -47,6 +46,6 @@ def test_import_takes_little_more_than_xarray_and_numba():
         return time.perf_counter() - start
 
     seconds("xarray, numba, calcium_engine")  # compile the bytecode
-    extra = [seconds("xarray, numba, calcium_engine") - seconds("xarray, numba") for _ in range(3)]
-    # The bar is 0.15 s on an idle machine; a test shares its machine with others.
-    assert statistics.median(extra) < 0.3
+    ours, theirs = ([seconds(modules) for _ in range(5)] for modules in ("xarray, numba, calcium_engine", "xarray, numba"))
+    # The bar is 0.15 s on an idle machine; a test shares its machine with others, which can only add to the time.
+    assert min(ours) - min(theirs) < 0.3

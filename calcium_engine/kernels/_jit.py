@@ -9,6 +9,7 @@ Set CALCIUM_ENGINE_CACHE=0 to compile anew at every start.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import types
@@ -37,11 +38,21 @@ class kernel:  # noqa: N801  (a decorator, named as one)
     """Compile a loop over rows twice, serial and parallel, and pick the twin that the calling thread can run."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        """Take the loop; nothing is compiled until the first call."""
+        """Take the loop; nothing is made of it until the first call, so that importing many costs little."""
         self.__wrapped__ = function
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
+
+    @functools.cached_property
+    def parallel(self) -> Any:
+        """The twin that shares its rows among threads."""
+        return numba.njit(parallel=True, cache=CACHE, nogil=True)(self.__wrapped__)
+
+    @functools.cached_property
+    def serial(self) -> Any:
+        """The twin that runs on the calling thread alone."""
+        function = self.__wrapped__
         # the twins would share one entry of Numba's cache if they shared a qualified name
         twin = types.FunctionType(
             function.__code__.replace(co_name=f"{function.__name__}_serial", co_qualname=f"{function.__qualname__}_serial"),
@@ -51,8 +62,7 @@ class kernel:  # noqa: N801  (a decorator, named as one)
         )
         twin.__qualname__ = f"{function.__qualname__}_serial"
         twin.__module__ = function.__module__
-        self.parallel = numba.njit(parallel=True, cache=CACHE, nogil=True)(function)
-        self.serial = numba.njit(cache=CACHE, nogil=True)(twin)
+        return numba.njit(cache=CACHE, nogil=True)(twin)
 
     def __call__(self, *args: Any) -> Any:
         """Run the twin that is safe on this thread."""
