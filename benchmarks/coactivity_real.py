@@ -75,7 +75,7 @@ def _from_raster(path: Path) -> xr.Dataset | None:
 
 def probabilities(counted: xr.Dataset) -> np.ndarray:
     """Share of active bins of each neuron."""
-    rows, _ = activity_of(counted).in_bins()
+    rows, _ = activity_of(counted).in_bins
     return np.bincount(rows, minlength=counted.sizes["neuron"]) / counted.sizes["bin"]
 
 

@@ -23,7 +23,7 @@ from calcium_engine.levels import (
 )
 from calcium_engine.noise import auto_noise, difference_noise
 from calcium_engine.quality import describe_level, describe_trace
-from calcium_engine.schema import Attr, epoch_bounds, fresh, latest_trace, record, sampling_rate, small_values, var, warn
+from calcium_engine.schema import Attr, epoch_bounds, fresh, latest_trace, masked_frames, record, sampling_rate, var, warn
 
 BASELINES = {
     "masked": Method(masked_level, {"window": 60.0}),
@@ -61,8 +61,7 @@ def _warn_of_short_epochs(recording: xr.Dataset, window: float) -> None:
     """Say where a level cannot be what was asked for."""
     bounds = epoch_bounds(recording)
     lengths = np.diff(bounds) / sampling_rate(recording)
-    if "artifact" in recording.variables:  # a masked stretch has no level
-        lengths = lengths[~small_values(recording["artifact"])[bounds[:-1]]]
+    lengths = lengths[~masked_frames(recording)[bounds[:-1]]]  # a masked stretch has no level
     short = int(np.count_nonzero(lengths < window))
     if len(lengths) > 1 and short:
         warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -19,10 +20,10 @@ from calcium_engine.schema import (
     CalciumError,
     epoch_bounds,
     fresh,
+    masked_frames,
     plain,
     record,
     sampling_rate,
-    small_values,
     var,
     warn,
 )
@@ -106,9 +107,7 @@ def make_bins(recording: xr.Dataset, seconds: float, binning: str = "frames") ->
     """Cut the recording into bins of so many seconds; masked frames, which are epochs of their own, are in none."""
     frames = seconds * sampling_rate(recording) if binning == "edges" else float(frames_of(seconds, recording))
     frames = min(frames, recording.sizes["frame"] + 1.0)  # longer than the recording is long enough to fit nowhere
-    masked = np.zeros(recording.sizes["frame"], bool)
-    if "artifact" in recording.variables:
-        masked = small_values(var("artifact").check(recording))
+    masked = masked_frames(recording)
     epochs = [(int(start), int(stop)) for start, stop in pairwise(epoch_bounds(recording)) if not masked[start:stop].all()]
     if not epochs:
         raise CalciumError("all frames are masked: there is nothing to bin; mask_artifacts() with other arguments masks fewer")
@@ -147,12 +146,13 @@ class Activity:
 
     def neurons_in_bins(self) -> tuple[np.ndarray, np.ndarray]:
         """Return row and bin of all activity, ordered by row and bin, each pair once."""
-        rows, bins = self.in_bins()
+        rows, bins = self.in_bins
         n_bins = max(1, len(self.bins.first))
         return (rows, bins) if self.once else np.divmod(distinct(rows * n_bins + bins), n_bins)
 
+    @functools.cached_property
     def in_bins(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same; where events count, each pair once an event."""
+        """The same; where events count, each pair once an event."""
         low, high = (edge[self.places] for edge in self.bins.of_places())
         many = np.maximum(high - low + 1, 0)
         rows = np.repeat(self.rows, many)
@@ -243,7 +243,7 @@ def compute_coactivity(
         raise CalciumError(
             f"a bin of {bin:g} s ({bin * rate:.3g} frames) is longer than the recording or any epoch; give a shorter bin"
         )
-    _, active = make_activity(recording, bins, source, count).in_bins()
+    _, active = make_activity(recording, bins, source, count).in_bins
     effective = float(bin) if binning == "edges" else float(bins.width[0]) / rate
     if abs(effective - bin) > WIDTH_TOLERANCE * bin:
         width = int(bins.width[0])
@@ -273,6 +273,6 @@ def activity_of(recording: xr.Dataset) -> Activity:
         raise CalciumError("the coactivity does not say of what bins it is; run compute_coactivity() again")
     bins = make_bins(recording, float(how["bin_s"]), str(how.get("binning", "frames")))
     activity = make_activity(recording, bins, str(how.get("source", "onset")), str(how.get("count", "neurons")))
-    if not np.array_equal(np.bincount(activity.in_bins()[1], minlength=len(bins.first)), coactivity.values):
+    if not np.array_equal(np.bincount(activity.in_bins[1], minlength=len(bins.first)), coactivity.values):
         raise CalciumError("the coactivity is not that of this recording, as after a selection; run compute_coactivity() again")
     return activity

@@ -300,7 +300,7 @@ def _ensemble_events(
 ) -> dict[str, np.ndarray]:
     """Who takes part in each ensemble event, and when it is."""
     peaks, stretches = _stretches(activity, counts, tested.verdict.significant)
-    rows, bins = activity.in_bins()
+    rows, bins = activity.in_bins
     participation = np.zeros((len(peaks), recording.sizes["neuron"]), bool)
     event_of_bin = np.full(len(counts), -1)
     event_of_bin[peaks] = np.arange(len(peaks))

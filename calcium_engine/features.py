@@ -106,7 +106,7 @@ def _binned(recording: xr.Dataset, seconds: float, count: str) -> np.ndarray:
     """Neuron × bin: how many events the neuron starts in the bin, or whether it starts any."""
     bins = make_bins(recording, seconds)
     table = np.zeros((recording.sizes["neuron"], len(bins.first)))
-    np.add.at(table, make_activity(recording, bins, count=count).in_bins(), 1)
+    np.add.at(table, make_activity(recording, bins, count=count).in_bins, 1)
     return table
 
 

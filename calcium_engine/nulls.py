@@ -6,6 +6,7 @@ neuron active where one of the neuron's windows begins at s: a window begins at 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class Null:
         """Mean count in each bin."""
         return np.asarray(self.tails[:, 1:].sum(axis=1)[self.group])
 
-    @property
+    @functools.cached_property
     def law(self) -> np.ndarray:
         """Share of bins with each count, all bins together."""
         weights = np.bincount(self.group, minlength=len(self.tails)) / max(1, len(self.group))
@@ -220,7 +221,7 @@ def exact_null(activity: Activity, scheme: Scheme, observed: int) -> Null:
 
 def _largest_step(activity: Activity, scheme: Scheme) -> int:
     """Return the most that one key can add to a bin's count."""
-    rows, bins = activity.in_bins()
+    rows, bins = activity.in_bins
     _, unit = np.unique(scheme.keys, return_inverse=True)
     per = np.unique(unit[rows] * max(1, len(activity.bins.first)) + bins, return_counts=True)[1]
     return int(per.max(initial=1))

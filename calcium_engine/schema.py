@@ -341,6 +341,13 @@ def small_values(coordinate: xr.DataArray) -> np.ndarray:
     return np.asarray(known.values)
 
 
+def masked_frames(recording: xr.Dataset) -> np.ndarray:
+    """Return which frames are masked as artefacts: none where they were not sought."""
+    if "artifact" not in recording.variables:
+        return np.zeros(recording.sizes["frame"], bool)
+    return small_values(var("artifact").check(recording))
+
+
 def frame_interval(time: np.ndarray) -> float:
     """Return the time from frame to frame, s: the mean step, which few digits do not bias, gaps left out."""
     steps = np.diff(time)

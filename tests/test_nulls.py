@@ -129,7 +129,7 @@ def test_dithered_events_fall_anywhere_within_reach(bursty):
     result = find_ensemble_events(
         recording, surrogate="event_dither", reach=10 * 2 * FRAME, monte_carlo=4000, significance="percentile"
     )
-    rows, bins = activity_of(recording).in_bins()
+    rows, bins = activity_of(recording).in_bins
     n_bins, chance = recording.sizes["bin"], np.zeros((30, recording.sizes["bin"]))
     for row, at in zip(rows, bins, strict=True):
         chance[row, np.arange(at - 10, at + 11) % n_bins] += 1

@@ -17,7 +17,7 @@ from calcium_engine.indicators import get_indicator
 from calcium_engine.io import fetch_intro, read, save_recording
 from calcium_engine.io.atomic import replacing
 from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
-from calcium_engine.schema import CalciumError, MissingVariableError, record
+from calcium_engine.schema import CalciumError, MissingVariableError, masked_frames, record
 from calcium_engine.score import describe_recovery, score_recovery
 from calcium_engine.simulate import simulate_recording
 
@@ -112,8 +112,7 @@ def _epochs(recording: xr.Dataset) -> int:
     """Count the epochs; masked stretches are none."""
     if "epoch" not in recording.coords:
         return 1
-    kept = ~recording["artifact"].values if "artifact" in recording.variables else slice(None)
-    return len(np.unique(recording["epoch"].values[kept]))
+    return len(np.unique(recording["epoch"].values[~masked_frames(recording)]))
 
 
 def convert(arguments: Namespace) -> None:

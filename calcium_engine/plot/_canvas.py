@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.artifacts import runs
-from calcium_engine.schema import CalciumError, epoch_bounds, small_values, var
+from calcium_engine.schema import CalciumError, epoch_bounds, masked_frames, var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,7 +208,7 @@ def whole_time_axis(axes: Axes, recording: xr.Dataset) -> float:
     axes.set_xlim(first / unit, last / unit)
     axes.set_xlabel(name)
     time = recording["time"].values
-    masked = small_values(recording["artifact"]) if "artifact" in recording.variables else np.zeros(len(time), bool)
+    masked = masked_frames(recording)
     gaps = [(start - 1, start) for start in epoch_bounds(recording)[1:-1] if not masked[start - 1 : start + 1].any()]
     gaps += [(max(start - 1, 0), min(stop, len(time) - 1)) for start, stop in runs(masked)]
     for before, after in gaps:
