@@ -82,6 +82,8 @@ def plain(value: Any) -> Attr:
 
 _TRACE = ("neuron", "frame")
 _PAIR = ("neuron", "neuron_other")
+_MEMBER = ("ensemble", "neuron")
+_TRANSITION = ("ensemble", "ensemble_other")
 _RETENTION = ("retention_stage", "planted_fwhm", "planted_amplitude")
 
 
@@ -239,28 +241,42 @@ VARIABLES: dict[str, Variable] = _declare(
     ("similarity", ("ensemble_event", "ensemble_event_other"), "f", "1", "Jaccard similarity", "find_ensembles"),
     ("linkage", ("merge", "merge_field"), "f", "1", "hierarchical clustering (left, right, distance, events)", "find_ensembles"),
     ("explained_variance", ("component",), "f", "1", "share of variance by principal component", "find_ensembles"),
+    ("cut_value", ("cut_step",), "f", "1", "where the tree, or the list of components, could be cut", "find_ensembles"),
+    ("cut_score", ("cut_step",), "f", "1", "what speaks for cutting there", "find_ensembles"),
+    ("cut_reference", ("cut_step",), "f", "1", "the same by chance", "find_ensembles"),
     ("ensemble_event_label", ("ensemble_event",), "i", "", "ensemble of the ensemble event (-1: unassigned)", "find_ensembles"),
-    (
-        "membership",
-        ("ensemble", "neuron"),
-        "f",
-        "1",
-        "share of the ensemble's events in which the neuron takes part",
-        "find_ensembles",
-    ),
-    (
-        "membership_pvalue",
-        ("ensemble", "neuron"),
-        "f",
-        "1",
-        "chance of so much participation by the neuron's overall share",
-        "find_ensembles",
-    ),
-    ("is_core", ("ensemble", "neuron"), "b", "", "core neuron of the ensemble", "find_ensembles"),
+    ("ensemble_event_match", ("ensemble_event",), "f", "1", "similarity of its neurons to the ensemble's core", "find_ensembles"),
+    ("membership", _MEMBER, "f", "1", "share of the ensemble's events in which the neuron takes part", "find_ensembles"),
+    ("membership_pvalue", _MEMBER, "f", "1", "chance of so much participation by the neuron's overall share", "find_ensembles"),
+    ("is_core", _MEMBER, "b", "", "core neuron of the ensemble", "find_ensembles"),
+    ("is_peripheral", _MEMBER, "b", "", "takes part more than chance explains, but is no core neuron", "find_ensembles"),
+    ("ensemble_weight", _MEMBER, "f", "1", "weight of the neuron in the ensemble's independent component", "find_ensembles"),
     ("ensemble_size", ("ensemble",), "iu", "count", "core neurons", "find_ensembles"),
     ("ensemble_event_count", ("ensemble",), "iu", "count", "events of the ensemble", "find_ensembles"),
     ("ensemble_rate", ("ensemble",), "f", "min^-1", "rate of the ensemble's events", "find_ensembles"),
     ("ensemble_stability", ("ensemble",), "f", "1", "split-half stability of the core", "find_ensembles"),
+    ("ensemble_activation", ("ensemble", "bin"), "f", "1", "activation of the ensemble", "find_ensembles"),
+    ("is_activated", ("ensemble", "bin"), "b", "", "activation over what chance explains", "find_ensembles"),
+    ("ensemble_activation_count", ("ensemble",), "iu", "count", "times that the ensemble is activated", "find_ensembles"),
+    ("recruitment_latency", _MEMBER, "f", "s", "median latency of the core neuron in the ensemble's events", "find_ensembles"),
+    ("recruitment_consistency", ("ensemble",), "f", "1", "consistency of the order of recruitment (Kendall's W)", "find_ensembles"),
+    ("recruitment_pvalue", ("ensemble",), "f", "1", "chance of so consistent an order", "find_ensembles"),
+    (
+        "pattern_completion",
+        ("ensemble",),
+        "f",
+        "1",
+        "chance that half the core is active given a fifth of it, above that of independent neurons",
+        "find_ensembles",
+    ),
+    ("transition_count", _TRANSITION, "iu", "count", "times that the other ensemble is the next to be active", "find_ensembles"),
+    ("transition_expected", _TRANSITION, "f", "count", "the same with the events in random order", "find_ensembles"),
+    ("transition_pvalue", _TRANSITION, "f", "1", "chance of at least so many in random order", "find_ensembles"),
+    ("sequence_entropy", (), "f", "bits", "uncertainty of the next ensemble, given the last", "find_ensembles"),
+    ("sequence_entropy_pvalue", (), "f", "1", "chance of so little uncertainty in random order", "find_ensembles"),
+    ("compared_is_core", ("compared_ensemble", "neuron"), "b", "", "core neuron by the other method", "find_ensembles"),
+    ("compared_match", ("ensemble",), "f", "1", "similarity of the core to the nearest one of the other method", "find_ensembles"),
+    ("ensemble_power", ("planted_reliability",), "f", "1", "share of planted ensembles that are found", "ensemble_power"),
     # what a simulation planted
     ("true_spikes", _TRACE, "iu", "count", "simulated action potentials in the frame", "simulate_recording"),
     ("true_spike_neuron", ("true_spike",), "iuUSO", "", "neuron id of the simulated action potential", "simulate_recording"),
@@ -299,6 +315,7 @@ COORDINATES: dict[str, dict[str, Attr]] = {
     "retention_stage": {"long_name": "trace in which planted transients are measured"},
     "planted_fwhm": {"units": "s", "long_name": "FWHM of planted transients"},
     "planted_amplitude": {"units": "1", "long_name": "amplitude of planted transients"},
+    "planted_reliability": {"units": "1", "long_name": "chance that a member is active in an event of the planted ensemble"},
     "detectability_amplitude": {"units": "1", "long_name": "amplitude of transients planted to be detected"},
 }
 
@@ -415,6 +432,7 @@ OFFSHOOTS = {
     "retention_test": "detect_events",
     "compute_features": "detect_events",
     "compute_pairwise": "compute_coactivity",
+    "ensemble_power": "find_ensembles",
 }
 
 
