@@ -15,6 +15,7 @@ from calcium_engine.io.recording import label_neurons, make_recording
 from calcium_engine.schema import GAP, CalciumError, var
 from calcium_engine.simulate import optics
 from calcium_engine.simulate.activity import APART, Planted, fire, plant
+from calcium_engine.simulate.ranges import check_ranges
 from calcium_engine.simulate.transients import transients
 
 
@@ -162,14 +163,9 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 
 def _check(arguments: Mapping[str, Any]) -> None:
     """Refuse numbers that no recording could have."""
-    for name, (least, most, whole) in _RANGES.items():
-        value = arguments[name]
-        if value is None and name == "ensemble_size":
-            continue
-        kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not (least <= value <= most and value < math.inf):
-            bounds = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
-            raise CalciumError(f"{name} is {value!r}, but must be a {'whole ' if whole else ''}number {bounds}")
+    check_ranges(
+        arguments, {name: one for name, one in _RANGES.items() if name != "ensemble_size" or arguments[name] is not None}
+    )
     if (arguments["ensemble_size"] or 0) > arguments["n_neurons"]:
         raise CalciumError(f"an ensemble of {arguments['ensemble_size']} does not fit into {arguments['n_neurons']} neurons")
     if arguments["missing_frames"] >= arguments["n_frames"]:
