@@ -15,7 +15,7 @@ _STEPS = 200  # of a period of the modulation, in which its integral is taken fo
 
 @dataclass(frozen=True)
 class Planted:
-    """Members and their mean start after an event (ensemble × neuron); the events, who fires in each and when (event × neuron)."""
+    """Members and their mean start after an event (ensemble × neuron); events, who fires in each and when (event × neuron)."""
 
     member: np.ndarray
     latency: np.ndarray
