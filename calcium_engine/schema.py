@@ -296,6 +296,14 @@ VARIABLES: dict[str, Variable] = _declare(
         "simulate_recording",
     ),
     ("true_member", ("true_ensemble", "neuron"), "b", "", "planted member of the ensemble", "simulate_recording"),
+    (
+        "true_latency",
+        ("true_ensemble", "neuron"),
+        "f",
+        "s",
+        "mean start of the member after the planted ensemble event",
+        "simulate_recording",
+    ),
 )
 
 # sampling_rate is a coordinate, not an attribute, so that merging 30 Hz with 10 Hz raises instead of passing silently.
