@@ -42,6 +42,7 @@ from calcium_engine.plot import (
     plot_stages,
     plot_transient,
 )
+from calcium_engine.power import ensemble_power
 from calcium_engine.recipe import analyze
 from calcium_engine.report import write_report
 from calcium_engine.retention import retention_test
@@ -62,6 +63,7 @@ __all__ = [
     "deconvolve",
     "denoise",
     "detect_events",
+    "ensemble_power",
     "estimate_baseline",
     "estimate_noise",
     "fetch_intro",
