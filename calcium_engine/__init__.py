@@ -50,7 +50,7 @@ from calcium_engine.report import write_report
 from calcium_engine.retention import retention_test
 from calcium_engine.schema import CalciumError, MissingVariableError
 from calcium_engine.score import score_deconvolution, score_ensembles, score_events, score_recovery
-from calcium_engine.simulate import simulate_recording
+from calcium_engine.simulate import simulate_assemblies, simulate_recording
 from calcium_engine.tables import to_dataframe, write_tables
 
 __version__ = "0.1.0"
@@ -103,6 +103,7 @@ __all__ = [
     "score_ensembles",
     "score_events",
     "score_recovery",
+    "simulate_assemblies",
     "simulate_recording",
     "subtract_background",
     "subtract_neuropil",

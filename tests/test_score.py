@@ -10,11 +10,23 @@ from hypothesis import strategies as st
 
 from calcium_engine.schema import CalciumError, MissingVariableError, var
 from calcium_engine.score import best_match, describe_recovery, score_ensembles, score_events, score_recovery
+from calcium_engine.score.ensembles import _adjusted_rand
 from calcium_engine.score.truth import match
 from calcium_engine.simulate import simulate_recording
 
 
-def recording_of(spikes=(), events=(), planted=(), participants=(), members=(), found=(), cores=(), neurons=("a", "b", "c", "d")):
+def recording_of(
+    spikes=(),
+    events=(),
+    planted=(),
+    participants=(),
+    members=(),
+    found=(),
+    cores=(),
+    neurons=("a", "b", "c", "d"),
+    planted_labels=None,
+    labels=None,
+):
     """A recording of 100 s at 10 Hz; spikes and events are (neuron, time) pairs, sets are strings of neurons' letters."""
 
     def sets(rows):
@@ -26,9 +38,11 @@ def recording_of(spikes=(), events=(), planted=(), participants=(), members=(), 
         "event_neuron": np.array([neuron for neuron, _ in events], dtype="U1"),
         "event_onset": np.array([time for _, time in events], dtype=float),
         "true_ensemble_time": np.array(planted, dtype=float),
+        "true_ensemble_label": np.array([1] * len(planted) if planted_labels is None else planted_labels, dtype=int),
         "true_participation": sets(participants),
         "true_member": sets(members),
         "ensemble_event_time": np.array(found, dtype=float),
+        "ensemble_event_label": np.array([-1] * len(found) if labels is None else labels, dtype=int),
         "is_core": sets(cores),
     }
     coords = {"neuron": list(neurons), "frame": np.arange(1000), "time": ("frame", np.arange(1000) / 10), "sampling_rate": 10.0}
@@ -137,6 +151,88 @@ def test_cores_are_compared_with_members():
 
 
 @pytest.mark.parametrize(
+    ("planted", "found", "rand"),
+    [
+        ([1, 1, 2, 2], [0, 0, 1, 1], 1.0),
+        ([1, 1, 2, 2], [7, 7, -1, -1], 1.0),  # names of groups mean nothing
+        ([1, 1, 2, 2], [0, 0, 0, 0], 0.0),
+        ([1, 1, 2, 2], [0, 1, 2, 3], 0.0),
+        # 2 pairs together in one, 2 in the other, none in both, of 6: (0 - 4/6) / (2 - 4/6)
+        ([1, 1, 2, 2], [0, 1, 0, 1], -0.5),
+        # 2 together in the planted, 1 in the found, that one in both: (1 - 2/6) / (3/2 - 2/6)
+        ([1, 1, 2, 2], [0, 0, -1, 1], 4 / 7),
+        # 6 of 15 and 4 of 15, 4 in both: (4 - 24/15) / (5 - 24/15)
+        ([1, 1, 1, 2, 2, 2], [0, 0, 0, 1, 1, -1], 12 / 17),
+        ([1, 1, 1], [0, 0, 0], math.nan),  # one group each: chance could not do worse
+        ([1, 2, 3], [0, 1, 2], math.nan),
+        ([1], [0], math.nan),
+        ([], [], math.nan),
+    ],
+)
+def test_labels_of_events_are_compared_as_groups(planted, found, rand):
+    when = 10.0 * np.arange(len(planted)) + 5
+    scores = score_ensembles(
+        recording_of(planted=when, planted_labels=planted, participants=["abc"] * len(when), found=when + 0.4, labels=found)
+    )
+    assert scores["event_label_rand"] == pytest.approx(rand, nan_ok=True)
+
+
+def test_only_events_that_are_right_have_labels_to_compare():
+    scores = score_ensembles(
+        recording_of(
+            planted=[10, 20, 30, 40, 50],
+            planted_labels=[1, 1, 2, 2, 1],
+            participants=["abc"] * 5,
+            found=[40.3, 10.2, 20.1, 29.5, 60, 70],  # in any order; the last two are none, and 50 is missed
+            labels=[1, 0, 0, 1, 0, 1],
+        )
+    )
+    assert scores["event_label_rand"] == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), max_size=25), st.randoms())
+def test_labels_agree_as_the_pairs_of_events_do(events, random):
+    """Count all pairs; the expectation is the mean over all orders of one labelling, which shuffles come close to."""
+    one, other = (np.array([event[k] for event in events], dtype=int) for k in (0, 1))
+    pair = np.triu_indices(len(events), 1)
+    same_one, same_other = ((labels[:, None] == labels)[pair] for labels in (one, other))
+    rand = _adjusted_rand(one, other)
+    assert rand == pytest.approx(_adjusted_rand(other, one), nan_ok=True)
+    order = random.sample(range(len(events)), len(events))
+    assert rand == pytest.approx(_adjusted_rand(one[order], other[order]), nan_ok=True)
+    if len(same_one) and (same_one.any() or same_other.any()) and not (same_one.all() and same_other.all()):
+        chance = same_one.mean() * same_other.mean()
+        most = (same_one.mean() + same_other.mean()) / 2
+        assert rand == pytest.approx(((same_one & same_other).mean() - chance) / (most - chance))
+    else:
+        assert math.isnan(rand)
+
+
+def test_another_recording_may_hold_the_planted_ensembles():
+    truth = recording_of(
+        planted=[10, 20, 30], planted_labels=[1, 2, 1], participants=["abc", "abd", "abc"], members=["abc", "abd"]
+    )
+    found = recording_of(found=[10.3, 20, 30], labels=[0, 1, 0], cores=["abc", "abd"])
+    bare = found.drop_vars([name for name in found.data_vars if name.startswith("true_")])
+    scores = score_ensembles(bare, truth)
+    assert scores["best_match"] == scores["event_label_rand"] == scores["ensemble_event_f1"] == 1
+    assert scores == score_ensembles(found, truth) == score_ensembles(bare, truth.isel(neuron=[2, 0, 3, 1]))
+    with pytest.raises(MissingVariableError, match=r"true_ensemble_time.*truth"):
+        score_ensembles(bare)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "says"),
+    [("abce", "4 and 4 neurons.*3 have the same id .not 'd'"), ("abc", "3 and 4"), ("abcde", "5 and 4.*4 have")],
+)
+def test_the_truth_must_be_about_the_same_neurons(neurons, says):
+    with pytest.raises(CalciumError, match=says):
+        score_ensembles(recording_of(), recording_of(neurons=tuple(neurons)))
+    with pytest.raises(CalciumError, match="truth is no recording"):
+        score_ensembles(recording_of(), "truth.zarr")
+
+
+@pytest.mark.parametrize(
     ("members", "cores", "match", "core"),
     [
         ([], [], math.nan, math.nan),
@@ -169,6 +265,7 @@ def perfect(recording):
         event_neuron=var("event_neuron").wrap(first[0].astype(int)),
         event_onset=var("event_onset").wrap(first[1]),
         ensemble_event_time=var("ensemble_event_time").wrap(recording.true_ensemble_time.values),
+        ensemble_event_label=var("ensemble_event_label").wrap(recording.true_ensemble_label.values - 1),
         is_core=var("is_core").wrap(recording.true_member.values),
     )
 
@@ -180,7 +277,7 @@ def test_a_flawless_analysis_of_a_simulated_recording_is_perfect():
     )
     scores = score_recovery(perfect(simulated))
     assert scores["event_recall"] == scores["ensemble_event_recall"] == scores["ensemble_event_precision"] == 1
-    assert scores["best_match"] == scores["core_f1"] == 1
+    assert scores["best_match"] == scores["core_f1"] == scores["event_label_rand"] == 1
     assert scores["event_precision"] > 0.99
     text = describe_recovery(scores)
     assert "2 found for 2 planted" in text and "Best Match 1.00" in text
@@ -188,7 +285,13 @@ def test_a_flawless_analysis_of_a_simulated_recording_is_perfect():
 
 @pytest.mark.parametrize(
     ("missing", "says"),
-    [("true_spike_time", "simulate_recording"), ("event_onset", "detect_events"), ("is_core", "find_ensembles")],
+    [
+        ("true_spike_time", "simulate_recording"),
+        ("event_onset", "detect_events"),
+        ("is_core", "find_ensembles"),
+        ("ensemble_event_label", "find_ensembles"),
+        ("true_ensemble_label", "simulate_recording"),
+    ],
 )
 def test_what_is_missing_is_named_with_its_maker(missing, says):
     with pytest.raises(MissingVariableError, match=f"{missing}.*{says}"):

@@ -39,11 +39,19 @@ def one_spike(indicator, rate, spikes=1):
 
 
 def test_every_planted_variable_is_as_declared():
-    recording = simulate_recording(**SMALL, **ALL)
+    recording = simulate_recording(**SMALL, **ALL, order=0.5)
     planted = {name for name in recording.data_vars if name.startswith("true_")}
     assert planted == {name for name in schema.VARIABLES if name.startswith("true_")}
     plain = set(simulate_recording(**SMALL).variables)
-    assert set(recording.variables) - plain == {"neuropil", "true_neuropil_ratio", "true_movement", "x", "y", "epoch"}
+    assert set(recording.variables) - plain == {
+        "neuropil",
+        "true_neuropil_ratio",
+        "true_movement",
+        "true_latency",
+        "x",
+        "y",
+        "epoch",
+    }
     for name in ["fluorescence", "neuropil", *planted]:
         schema.var(name).check(recording)
         assert recording[name].attrs["long_name"]
@@ -190,6 +198,34 @@ def test_ensembles_fire_as_asked():
     assert np.median(np.abs(time - when[nearest])) < 0.1
 
 
+@pytest.mark.parametrize(("overlap", "shared"), [(0.0, 0), (0.3, 6), (0.5, 10), (1.0, 20)])
+def test_ensembles_share_the_members_asked_for(overlap, shared):
+    member = simulate_recording(
+        n_neurons=120, n_frames=20, ensemble_size=20, ensemble_overlap=overlap, n_ensembles=6
+    ).true_member.values
+    assert (member.sum(axis=1) == 20).all()
+    for k in range(1, 6):
+        assert (member[k] & member[:k].any(axis=0)).sum() == shared
+
+
+def test_members_start_in_the_order_of_their_ensemble():
+    arguments = {"n_neurons": 100, "n_frames": 20000, "event_rate": 0.0, "ensemble_rate": 3.0, "n_ensembles": 2, "jitter": 0.01}
+    plain, ordered = (simulate_recording(**arguments, spikes_per_event=1, order=order) for order in (0.0, 0.4))
+    assert "true_latency" not in plain
+    for name in ("true_member", "true_ensemble_time", "true_ensemble_label"):
+        assert np.array_equal(plain[name], ordered[name])
+    latency, member = ordered.true_latency.values, ordered.true_member.values
+    assert np.array_equal(np.isnan(latency), ~member)
+    for row in latency:
+        np.testing.assert_allclose(np.sort(row[~np.isnan(row)]), np.linspace(-0.2, 0.2, 20), atol=1e-12)
+    assert not np.array_equal(np.argsort(latency[0][member[0]]), np.arange(20))
+    time, neuron = ordered.true_spike_time.values, ordered.true_spike_neuron.values
+    event = np.abs(time[:, None] - ordered.true_ensemble_time.values).argmin(axis=1)
+    late = time - ordered.true_ensemble_time.values[event]
+    expected = latency[ordered.true_ensemble_label.values[event] - 1, neuron]
+    assert np.abs(late - expected).max() < 0.06 and (late - expected).std() == pytest.approx(0.01, rel=0.1)
+
+
 def test_drift_and_bleaching_change_the_baseline_by_no_more_than_asked():
     drifting = simulate_recording(n_neurons=50, drift=0.2, bleaching=0.0, **QUIET).true_baseline
     swing = (drifting / drifting.mean("frame")).values
@@ -319,6 +355,7 @@ def test_without_noise_the_recording_is_its_truth():
         {"n_neurons": 3, "n_frames": 20, "sampling_rate": 0.5, "n_ensembles": 2, "ensemble_size": 3},
         {"n_neurons": 3, "n_frames": 2000, "sampling_rate": 500, "spikes_per_event": 1, "reliability": 1},
         {"n_neurons": 2, "n_frames": 100, "missing_frames": 99},
+        {"n_neurons": 1, "n_frames": 100, "order": 10.0, "ensemble_overlap": 1.0},
         {"n_neurons": 1, "n_frames": 25, **ALL},
         {"n_neurons": 2, "n_frames": 4, "gap": 1.5, "neuropil": 2.0, "low_pass": 100, "modulation": 1.0},
         {"n_neurons": 5, "n_frames": 300, "bleaching": 0.99, "drift": 0.9, "neuropil": 2.0, "movement": 49, "noise_level": 0},
@@ -361,6 +398,9 @@ def test_small_recordings_get_small_ensembles():
         ({"n_ensembles": -1}, "n_ensembles"),
         ({"ensemble_size": 26, "n_neurons": 25}, "does not fit into 25 neurons"),
         ({"ensemble_size": 0}, "ensemble_size is 0"),
+        ({"ensemble_overlap": 1.5}, "ensemble_overlap is 1.5.*from 0 to 1"),
+        ({"ensemble_overlap": 0.1, "n_neurons": 100}, "6 ensembles of 20 .* of 0.1 need 110"),
+        ({"order": -1}, "order is -1"),
         ({"ensemble_rate": 10.0}, "60 events a minute"),
         ({"reliability": 1.5}, "from 0 to 1"),
         ({"jitter": -0.1}, "jitter"),

@@ -44,7 +44,8 @@ def describe_recovery(scores: Mapping[str, float]) -> str:
         f"ensemble events: {scores['ensemble_events']:.0f} found for {scores['ensemble_events_planted']:.0f} planted; "
         f"precision {_percent(scores['ensemble_event_precision'])}, recall {_percent(scores['ensemble_event_recall'])}",
         f"ensembles: {scores['ensembles']:.0f} found for {scores['ensembles_planted']:.0f} planted; "
-        f"Best Match {_number(scores['best_match'])} (1 is perfect), core neurons' F1 {_number(scores['core_f1'])}",
+        f"Best Match {_number(scores['best_match'])} (1 is perfect), core neurons' F1 {_number(scores['core_f1'])}, "
+        f"adjusted Rand index of the events' labels {_number(scores['event_label_rand'])}",
     ]
     return "\n".join(lines)
 

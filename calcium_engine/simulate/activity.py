@@ -15,9 +15,10 @@ _STEPS = 200  # of a period of the modulation, in which its integral is taken fo
 
 @dataclass(frozen=True)
 class Planted:
-    """Ensembles: who belongs (ensemble × neuron), when which one is active, who fires then and at what time (event × neuron)."""
+    """Members and their mean start after an event (ensemble × neuron); events, who fires in each and when (event × neuron)."""
 
     member: np.ndarray
+    latency: np.ndarray
     time: np.ndarray
     label: np.ndarray
     fired: np.ndarray
@@ -26,25 +27,46 @@ class Planted:
 
 def plant(
     rng: np.random.Generator,
+    ranks: np.random.Generator,
     n_neurons: int,
     n_ensembles: int,
     size: int,
+    overlap: float | None,
     rate: float,
     reliability: float,
     jitter: float,
+    order: float,
     duration: float,
 ) -> Planted:
-    """Draw members and events of the ensembles; time 0 is the start of the first exposure."""
+    """Draw members, their order (from `ranks`) and events of the ensembles; time 0 is the start of the first exposure."""
     member = np.zeros((n_ensembles, n_neurons), dtype=bool)
-    for row in member:
-        row[rng.choice(n_neurons, size=size, replace=False)] = True
+    latency = np.zeros(member.shape)
+    taken = np.zeros(n_neurons, dtype=bool)
+    for row, after in zip(member, latency, strict=True):
+        row[_members(rng, taken, size, overlap)] = True
+        after[row] = order * (ranks.permutation(size) - (size - 1) / 2) / max(size - 1, 1)
+        taken |= row
     label = np.repeat(np.arange(n_ensembles), rng.poisson(rate * duration, size=n_ensembles))
     label = rng.permutation(label)[: int(duration // APART)]
     # uniform times in what is left after taking out the gaps, then the gaps put back: a Poisson process with a dead time
     time = np.sort(rng.uniform(0, duration - APART * len(label), size=len(label))) + APART * np.arange(len(label))
-    start = time[:, None] + jitter * rng.standard_normal((len(label), n_neurons))
+    start = time[:, None] + jitter * rng.standard_normal((len(label), n_neurons)) + latency[label]
     fired = member[label] & (rng.random((len(label), n_neurons)) < reliability) & (start >= 0) & (start < duration)
-    return Planted(member, time, label, fired, start)
+    return Planted(member, latency, time, label, fired, start)
+
+
+def _members(rng: np.random.Generator, taken: np.ndarray, size: int, overlap: float | None) -> np.ndarray:
+    """Draw the members of one ensemble, this share of them among those that earlier ones have taken; None: from all."""
+    if overlap is None or not taken.any():
+        return rng.choice(len(taken), size=size, replace=False)
+    shared = shared_members(size, overlap)
+    known = rng.choice(np.flatnonzero(taken), size=shared, replace=False)
+    return np.concatenate([known, rng.choice(np.flatnonzero(~taken), size=size - shared, replace=False)])
+
+
+def shared_members(size: int, overlap: float) -> int:
+    """Return how many members an ensemble of that size shares with earlier ones."""
+    return round(size * overlap)
 
 
 def fire(

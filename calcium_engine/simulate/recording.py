@@ -14,7 +14,8 @@ from calcium_engine.indicators import get_indicator
 from calcium_engine.io.recording import label_neurons, make_recording
 from calcium_engine.schema import GAP, CalciumError, var
 from calcium_engine.simulate import optics
-from calcium_engine.simulate.activity import APART, Planted, fire, plant
+from calcium_engine.simulate.activity import APART, Planted, fire, plant, shared_members
+from calcium_engine.simulate.ranges import check_ranges
 from calcium_engine.simulate.transients import transients
 
 
@@ -28,9 +29,11 @@ def simulate_recording(
     spikes_per_event: float = 2.5,
     n_ensembles: int = 6,
     ensemble_size: int | None = None,
+    ensemble_overlap: float | None = None,
     ensemble_rate: float = 1.0,
     reliability: float = 0.7,
     jitter: float = 0.1,
+    order: float = 0.0,
     modulation: float = 0.0,
     modulation_period: float = 120.0,
     noise_level: float = 2.0,
@@ -53,11 +56,14 @@ def simulate_recording(
         event_rate: mean rate of a neuron's spontaneous bursts, per minute; log-normal over neurons.
         spikes_per_event: mean number of spikes of a burst (geometric, at least 1).
         n_ensembles: number of planted ensembles; 0 plants none.
-        ensemble_size: members of each ensemble, drawn independently, so that ensembles may share some. By default 25, or a fifth
-            of the neurons where there are fewer than 125.
+        ensemble_size: members of each ensemble. By default 25, or a fifth of the neurons where there are fewer than 125.
+        ensemble_overlap: share of the members of each ensemble but the first that are members of earlier ones, too: 0 makes them
+            disjoint. By default all are drawn independently.
         ensemble_rate: events of each ensemble per minute. Planted events lie at least 2 s apart.
         reliability: chance that a member fires in an event of its ensemble.
         jitter: SD of a member's timing around the event, s.
+        order: time over which the members of an ensemble start one after the other, s: evenly, always in the same order, half of
+            them before the event's time. Jitter comes on top.
         modulation: depth of a slow change that all neurons' spontaneous rates share: they go as 1 + depth · sin(2πt / period).
         modulation_period: period of that change, s.
         noise_level: shot noise at the baseline as ν, in %·Hz^-½ (Rupprecht et al. 2021, Nat Neurosci 24:1324); its SD
@@ -80,8 +86,8 @@ def simulate_recording(
     Returns:
         A recording with `fluorescence` (a.u.) and the truth: `true_spikes`, `true_spike_time`, `true_spike_neuron`, `true_dff`,
         `true_baseline`, `true_ensemble_time`, `true_ensemble_label` (1..K), `true_participation` and `true_member`. The
-        attributes of `true_spikes` hold every parameter. Movement adds `true_movement`; neuropil adds `neuropil` (a.u.),
-        `true_neuropil_ratio` and the coordinates `x` and `y` (pixel).
+        attributes of `true_spikes` hold every parameter. An order adds `true_latency` (s), movement `true_movement`; neuropil
+        adds `neuropil` (a.u.), `true_neuropil_ratio` and the coordinates `x` and `y` (pixel).
 
         `true_baseline` is F0 as `subtract_neuropil` leaves it: the neuron's own, with its drift and bleaching, and the constant
         r · median(neuropil). `true_dff` is relative to it, so that before noise and movement
@@ -99,13 +105,27 @@ def simulate_recording(
     kinetics = get_indicator(indicator)
     n_neurons, n_frames, n_ensembles = int(n_neurons), int(n_frames), int(n_ensembles)
     size = int(ensemble_size) if ensemble_size is not None else min(25, max(1, n_neurons // 5))
+    if ensemble_overlap is not None:
+        _check_room(n_neurons, n_ensembles, size, ensemble_overlap)
     arguments |= {"indicator": kinetics.name, "ensemble_size": size}
     duration, exposure = n_frames / sampling_rate, 1 / sampling_rate
     epochs = [slice(0, n_frames // 2), slice(n_frames // 2, n_frames)] if gap else [slice(0, n_frames)]
     # one stream of random numbers for each matter, so that changing one leaves the others as they were; a new one goes last
-    plans, bursts, *streams = map(np.random.default_rng, np.random.SeedSequence(int(seed)).spawn(7))
+    plans, bursts, *streams, ranks = map(np.random.default_rng, np.random.SeedSequence(int(seed)).spawn(8))
 
-    planted = plant(plans, n_neurons, n_ensembles, size, ensemble_rate / 60, reliability, jitter, duration)
+    planted = plant(
+        plans,
+        ranks,
+        n_neurons,
+        n_ensembles,
+        size,
+        ensemble_overlap,
+        ensemble_rate / 60,
+        reliability,
+        jitter,
+        order,
+        duration,
+    )
     spikes = fire(bursts, planted, n_neurons, event_rate / 60, spikes_per_event, modulation, modulation_period, duration)
     frame = _frame_of(spikes[1], exposure, n_frames)
     dff = np.empty((n_neurons, n_frames), dtype=np.float32)
@@ -143,9 +163,11 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "spikes_per_event": (1, 100, False),
     "n_ensembles": (0, math.inf, True),
     "ensemble_size": (1, math.inf, True),
+    "ensemble_overlap": (0, 1, False),
     "ensemble_rate": (0, math.inf, False),
     "reliability": (0, 1, False),
     "jitter": (0, 10, False),
+    "order": (0, 10, False),
     "modulation": (0, 1, False),
     "modulation_period": (1, math.inf, False),
     "noise_level": (0, 1000, False),
@@ -162,14 +184,8 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 
 def _check(arguments: Mapping[str, Any]) -> None:
     """Refuse numbers that no recording could have."""
-    for name, (least, most, whole) in _RANGES.items():
-        value = arguments[name]
-        if value is None and name == "ensemble_size":
-            continue
-        kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not (least <= value <= most and value < math.inf):
-            bounds = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
-            raise CalciumError(f"{name} is {value!r}, but must be a {'whole ' if whole else ''}number {bounds}")
+    left_open = {name for name in ("ensemble_size", "ensemble_overlap") if arguments[name] is None}
+    check_ranges(arguments, {name: one for name, one in _RANGES.items() if name not in left_open})
     if (arguments["ensemble_size"] or 0) > arguments["n_neurons"]:
         raise CalciumError(f"an ensemble of {arguments['ensemble_size']} does not fit into {arguments['n_neurons']} neurons")
     if arguments["missing_frames"] >= arguments["n_frames"]:
@@ -189,6 +205,16 @@ def _check(arguments: Mapping[str, Any]) -> None:
         raise CalciumError(
             f"n_ensembles × ensemble_rate is {per_minute:g} events a minute, but with {APART:g} s between them at most "
             f"{30 / APART:g} can be planted at random; give a lower ensemble_rate"
+        )
+
+
+def _check_room(n_neurons: int, n_ensembles: int, size: int, overlap: float) -> None:
+    """Refuse ensembles that share too little to fit."""
+    needed = size + max(n_ensembles - 1, 0) * (size - shared_members(size, overlap))
+    if n_ensembles and needed > n_neurons:
+        raise CalciumError(
+            f"{n_ensembles} ensembles of {size} with an ensemble_overlap of {overlap:g} need {needed} neurons, but there are "
+            f"{n_neurons}; give more overlap, or a smaller ensemble_size"
         )
 
 
@@ -257,7 +283,9 @@ def _planted(
     counts = np.zeros(dff.shape, dtype=np.uint16)
     np.add.at(counts, (neuron, frame), 1)
     ensembles = {"true_ensemble": np.arange(1, len(planted.member) + 1)}
-    return {
+    latency = np.where(planted.member, planted.latency, np.nan)
+    order = {"true_latency": var("true_latency").wrap(latency)} if arguments["order"] else {}
+    return order | {
         "true_spikes": var("true_spikes").wrap(counts, **arguments),
         "true_spike_neuron": var("true_spike_neuron").wrap(recording["neuron"].values[neuron]),
         "true_spike_time": var("true_spike_time").wrap(time - exposure / 2 + pause[frame]),
