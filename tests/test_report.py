@@ -254,7 +254,7 @@ def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
     done = analyze(planted, recipe)
     folder = tmp_path / "figures"
     needs = {"19_positions": "x", "03_retention": "retention_amplitude", "08_detectability": "lod50"}
-    needs["12_pairs"] = "pair_z"  # in no recipe
+    needs |= {"12_pairs": "pair_z", "20_power": "ensemble_power"}  # in no recipe
     missing = {name for name, variable in needs.items() if variable not in done.variables}
     assert [path.stem for path in write_figures(done, folder, dpi=40)] == [name for name in FIGURES if name not in missing]
     page = Page(report_of(done, tmp_path, figures=folder))

@@ -22,8 +22,8 @@ MOST_NAMES = 30
 def plot_activation(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     """Draw the activation of each ensemble over time, the bins in which it is activated in colour, and how often it is.
 
-    Each row goes from 0 to 1, the share of the core that is active in the bin; of independent components, to the row's largest
-    projection. Dots of unstable ensembles are hollow.
+    Each row goes from 0 to 1, the share of the core that is active in the bin; of independent components, to the row's largest.
+    Dots of unstable ensembles are hollow.
 
     Args:
         recording: a recording with ensembles (`find_ensembles`).
@@ -43,7 +43,7 @@ def plot_activation(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     unit = whole_time_axis(panel, recording)
     panel.set(ylabel="ensemble", ylim=(n_ensembles - 0.42 if n_ensembles else 1, -0.62))
     by_components = var("ensemble_event_label").check(recording).attrs.get("method") == "ica"
-    what = "projection, each row to its largest" if by_components else "share of the core active in each bin"
+    what = "of independent components, each row to its largest" if by_components else "share of the core active in each bin"
     panel.set_title(f"activation: {what}")
     if not n_ensembles or not n_bins:
         panel.set_yticks([])
@@ -69,7 +69,7 @@ def plot_activation(recording: xr.Dataset, *, axes: Any = None) -> Axes:
 
 
 def _heights(activation: np.ndarray, by_components: bool) -> np.ndarray:
-    """Return activation as a share of its row's height, from 0 to 1; a projection by its largest value."""
+    """Return activation as a share of its row's height, from 0 to 1; that of components by its largest."""
     known = np.nan_to_num(activation)
     top = np.maximum(known.max(axis=1, keepdims=True), 1e-12) if by_components else 1.0
     return np.asarray(np.clip(activation / top, 0.0, 1.0))

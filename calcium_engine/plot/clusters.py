@@ -20,8 +20,8 @@ MOST_ROWS = 1500  # of a matrix that is drawn: more than there are pixels
 def cluster_order(recording: xr.Dataset) -> np.ndarray:
     """Return the ensemble events as leaves of their tree, its branches turned so that ensembles come in order.
 
-    Of two branches, the one with the lower ensembles (their mean) comes first, and one without any last. A tree that is turned is
-    still the tree: an ensemble that is no branch of it (a merged one, or one of independent components) stays in pieces.
+    Of two branches, the one that holds most of the first ensemble comes first, and one without an ensemble last. A tree that is
+    turned is still the tree: an ensemble that is no branch of it (one of independent components, say) stays in pieces.
     """
     labels = var("ensemble_event_label").check(recording).values
     return _leaves(var("linkage").check(recording).values, labels)
@@ -36,10 +36,12 @@ def _leaves(tree: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if not _is_tree(tree, n):
         return np.argsort(np.where(labels > 0, labels, np.inf), kind="stable")
     children = tree[:, :2].astype(np.int64)
-    total, count = (np.concatenate([np.where(labels > 0, one, 0), np.zeros(n - 1)]) for one in (labels, 1))
-    for node, pair in enumerate(children, start=n):
-        total[node], count[node] = total[pair].sum(), count[pair].sum()
-    mean = np.where(count > 0, total / np.maximum(count, 1), np.inf)
+    names = np.unique(labels[labels > 0])
+    held = np.zeros((2 * n - 1, len(names)))
+    held[:n] = labels[:, None] == names
+    for node, (one, other) in enumerate(children, start=n):
+        held[node] = held[one] + held[other]
+    first = _first_of(held, held[-1])
     leaves, waiting = [], [2 * n - 2]
     while waiting:  # no recursion: a tree can be a chain of thousands
         node = waiting.pop()
@@ -47,8 +49,18 @@ def _leaves(tree: np.ndarray, labels: np.ndarray) -> np.ndarray:
             leaves.append(node)
         else:
             one, other = children[node - n]
-            waiting += [other, one] if mean[one] <= mean[other] else [one, other]
+            waiting += [other, one] if first[one] <= first[other] else [one, other]
     return np.array(leaves)
+
+
+def _first_of(held: np.ndarray, total: np.ndarray) -> list[tuple[int, float]]:
+    """Return what branches are sorted by: the first ensemble of which they hold most events, and the mean of all they hold."""
+    n_ensembles, many = held.shape[1], held.sum(axis=1)
+    if not n_ensembles:
+        return [(0, 0.0)] * len(held)
+    most = held > total / 2
+    mean = np.where(many > 0, held @ np.arange(n_ensembles) / np.maximum(many, 1), np.inf)
+    return list(zip(np.where(most.any(axis=1), most.argmax(axis=1), n_ensembles).tolist(), mean.tolist(), strict=True))
 
 
 def draw_tree(axes: Axes, recording: xr.Dataset) -> np.ndarray:

@@ -57,7 +57,7 @@ def plot_cut(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
         axes,
         [["tree", "tree", "evidence"]],
         (10.5, 3.9),
-        gaps=(1.25 if by_components else 1.0, 0.6),
+        gaps=(1.45 if by_components else 1.0, 0.6),
         margins=(room(recording) if by_components else 0.75, 0.2, 0.7, 0.35),
     )
     (_draw_weights if by_components else _draw_cut)(left, recording)
@@ -165,20 +165,29 @@ def _draw_variance(axes: Axes, evidence: _Evidence) -> None:
     _legend(axes)
 
 
-def _draw_eigenvalues(axes: Axes, evidence: _Evidence) -> None:
+def _draw_eigenvalues(axes: Axes, evidence: _Evidence, name: str, level: str) -> None:
     """Draw the eigenvalues of components against the largest that chance gives."""
-    axes.set(xlabel="component", ylabel="eigenvalue", title="components against chance")
+    axes.set(xlabel="component", ylabel=name, title="components against chance")
     if _nothing(axes, evidence):
         return
     over = evidence.score > evidence.reference
     shown = min(len(over), max(SHOWN, 2 * int(over.sum())))
     value, score, over, reference = (one[:shown] for one in (evidence.value, evidence.score, over, evidence.reference))
-    axes.plot(value, reference, color=ORANGE, lw=1.2, ls="--", label="circular shifts: 95 % of\nthe largest are under it")
+    axes.plot(value, reference, color=ORANGE, lw=1.2, ls="--", label=level)
     axes.plot(value[over], score[over], "o", color=BLUE, ms=4, label=f"{int(over.sum())} over it")
     axes.plot(value[~over], score[~over], "o", color=GREY, ms=3, mew=0, label="not over it")
     axes.set(xlim=(0.4, shown + 0.6), ylim=(0, 1.1 * float(max(np.nanmax(score), np.nanmax(reference)))))
     whole_numbers(axes.xaxis)
     _legend(axes)
+
+
+def _draw_components(axes: Axes, evidence: _Evidence) -> None:
+    level = "largest of shifted neurons,\n95th percentile"
+    _draw_eigenvalues(axes, evidence, "eigenvalue (share of variance)", level)
+
+
+def _draw_correlations(axes: Axes, evidence: _Evidence) -> None:
+    _draw_eigenvalues(axes, evidence, "eigenvalue of the correlation", "largest of shifted neurons,\nmean + 4 SD")
 
 
 def _draw_numbers(axes: Axes, evidence: _Evidence, height: np.ndarray, name: str, title: str, why: str) -> None:
@@ -204,7 +213,7 @@ def _draw_contrast(axes: Axes, evidence: _Evidence) -> None:
 
 
 def _draw_gap(axes: Axes, evidence: _Evidence) -> None:
-    height, why = evidence.reference - evidence.score, "the first gap that\nthe next does not surpass"
+    height, why = evidence.reference - evidence.score, "the fewest that\npart better than chance"
     _draw_numbers(axes, evidence, height, "gap: log dispersion, chance − observed", "gap statistic", why)
 
 
@@ -230,9 +239,9 @@ def _draw_heights(axes: Axes, evidence: _Evidence) -> None:
 EVIDENCE: dict[str, Callable[[Axes, _Evidence], None]] = {
     "null": _draw_null,
     "pca_variance": _draw_variance,
-    "pca_shift": _draw_eigenvalues,
+    "pca_shift": _draw_components,
     "silhouette": _draw_silhouette,
     "contrast": _draw_contrast,
     "gap": _draw_gap,
-    "ica": _draw_eigenvalues,
+    "ica": _draw_correlations,
 }

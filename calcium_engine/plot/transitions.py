@@ -25,7 +25,7 @@ def plot_transitions(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
 
     A cell's colour is how far the number of transitions lies from that of the events in random order, in units of its square
     root; the number is the count itself. Outlined cells are more frequent than chance, p < 0.05 over all cells (Bonferroni). On
-    the right, a disc is a core neuron at its median latency (hollow: unstable ensemble), the first to join on top, and W is
+    the right, a disc is a core neuron at its latency (hollow: unstable ensemble), the first to join on top, and W is
     Kendall's coefficient of concordance of the order: 1 where it is the same in every event.
 
     Args:
@@ -109,7 +109,7 @@ def _frame(row: int, column: int) -> Any:
 
 def _draw_recruitment(axes: Axes, recording: xr.Dataset) -> None:
     """Draw the median latency of each core neuron, a band of rows per ensemble, and say how consistent the order is."""
-    axes.set(xlabel="median latency of a core neuron (s)", ylabel="ensemble", title="order of recruitment")
+    axes.set(xlabel="latency of a core neuron, from the median one (s)", ylabel="ensemble", title="order of recruitment")
     latency = var("recruitment_latency").check(recording).values
     consistency, pvalue = (var(f"recruitment_{name}").check(recording).values for name in ("consistency", "pvalue"))
     n = len(latency)

@@ -14,11 +14,13 @@ from calcium_engine.report.words import has, listing, number, several, spread
 
 # Where the tree is cut, in words.
 _CUTS = {
-    "null": "of random events of the same sizes, only 0.1 % of the pairs are nearer",
+    "null": "of random events of the same sizes, only 0.1 % of the pairs are nearer, and below that wherever both branches have "
+    "a core of their own",
     "pca_variance": "it falls into as many clusters as principal components explain {variance} % of the variance",
-    "pca_shift": "it falls into as many clusters as principal components lie above the largest that circular shifts give",
+    "pca_shift": "it falls into one cluster more than principal components stand out from those of neurons shifted against each "
+    "other (95 % of the largest of those are smaller)",
     "silhouette": "its clusters have the largest mean silhouette width",
-    "gap": "the gap between the dispersion in its clusters and that of random events stops growing",
+    "gap": "it falls into the fewest clusters that part the events better than random ones, as far as can be told",
     "contrast": "its clusters have the largest contrast",
 }
 # They cut a tree of anything: none of them can say that there is one cluster, or none.
@@ -112,7 +114,7 @@ def _about_method(settings: dict[Any, Any]) -> list[str]:
 def _about_components(settings: dict[Any, Any]) -> str:
     over = f"of {number(float(settings['component_threshold']))} " if "component_threshold" in settings else ""
     many = int(settings.get("n_components", 0))
-    what = f"the threshold {over}that circular shifts of the neurons set (95 % of their largest eigenvalues are under it)"
+    what = f"the threshold {over}that neurons shifted against each other set (mean + 4 SD of their largest eigenvalue)"
     if not many:
         return f"no component of the correlation between neurons has an eigenvalue over {what}."
     have = several(many, "component of the correlation between neurons has", "components of the correlation between neurons have")

@@ -62,12 +62,13 @@ def _about_transitions(recording: xr.Dataset) -> list[str]:
             f"Which ensemble is active next {depends}: {number(entropy)} bits of uncertainty are left, p {number(chance)}."
         )
     found, tests = beyond_chance(recording)
-    if not tests:
+    names, count, expected = (recording[name].values for name in ("ensemble", "transition_count", "transition_expected"))
+    if not tests or not count.any():
         return [*said, "Whether ensembles follow each other cannot be told: too few of their events."]
     over = f"Bonferroni over {tests:,} pairs"
-    names, count, expected = (recording[name].values for name in ("ensemble", "transition_count", "transition_expected"))
     if not found.any():
-        return [*said, f"No ensemble follows another, or itself, more often than in random order ({over})."]
+        least = number(float(np.nanmin(recording["transition_pvalue"].values)))
+        return [*said, f"No ensemble follows another, or itself, more often than in random order (least p {least}; {over})."]
     which = [
         f"{names[i]} → {names[j]} ({count[i, j]:,} times, {number(float(expected[i, j]))} expected)"
         for i, j in np.argwhere(found)
