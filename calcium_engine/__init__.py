@@ -24,6 +24,7 @@ from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.pairwise import compute_pairwise
 from calcium_engine.plot import (
+    plot_activation,
     plot_coactivity,
     plot_cut,
     plot_detectability,
@@ -36,11 +37,13 @@ from calcium_engine.plot import (
     plot_null,
     plot_pairwise,
     plot_positions,
+    plot_power,
     plot_raster,
     plot_retention,
     plot_similarity,
     plot_stages,
     plot_transient,
+    plot_transitions,
 )
 from calcium_engine.power import ensemble_power
 from calcium_engine.recipe import analyze
@@ -72,6 +75,7 @@ __all__ = [
     "make_recording",
     "mask_artifacts",
     "open_recording",
+    "plot_activation",
     "plot_coactivity",
     "plot_cut",
     "plot_detectability",
@@ -84,11 +88,13 @@ __all__ = [
     "plot_null",
     "plot_pairwise",
     "plot_positions",
+    "plot_power",
     "plot_raster",
     "plot_retention",
     "plot_similarity",
     "plot_stages",
     "plot_transient",
+    "plot_transitions",
     "read",
     "read_csv",
     "read_npy",

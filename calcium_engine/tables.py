@@ -1,4 +1,4 @@
-"""What was found, as tables: one row a neuron, event, bin, ensemble event or ensemble."""
+"""What was found, as tables: one row a neuron, event, bin, ensemble event, ensemble, member or transition."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from calcium_engine.schema import VARIABLES, CalciumError, MissingVariableError
 if TYPE_CHECKING:
     import pandas as pd
 
-# File stem -> the dim along which its rows run.
+# File stem -> what a row is: a dim, or a pair of two (see _CROSSED).
 TABLES = {
     "neurons": "neuron",
     "events": "event",
     "coactivity": "bin",
     "ensemble_events": "ensemble_event",
     "ensembles": "ensemble",
+    "members": "member",
+    "transitions": "transition",
     "pairs": "pair",
 }
 
-# Who takes part: dim -> (column, variable of dim × neuron).
+# Who takes part: dim -> columns, each with its variable, of the dim and the one whose ids are listed.
 _WHO = {
-    "ensemble_event": ("participants", "participation"),
-    "ensemble": ("core_neurons", "is_core"),
-    "true_ensemble_event": ("participants", "true_participation"),
-    "true_ensemble": ("members", "true_member"),
+    "bin": {"activated_ensembles": ("is_activated", "ensemble")},
+    "ensemble_event": {"participants": ("participation", "neuron")},
+    "ensemble": {"core_neurons": ("is_core", "neuron"), "peripheral_neurons": ("is_peripheral", "neuron")},
+    "compared_ensemble": {"core_neurons": ("compared_is_core", "neuron")},
+    "true_ensemble_event": {"participants": ("true_participation", "neuron")},
+    "true_ensemble": {"members": ("true_member", "neuron")},
 }
+
+# Rows that are pairs: what one is -> the variable that makes it, whose two dims name the first columns.
+_CROSSED = {"member": "is_core", "transition": "transition_count", "pair": "pair_overlap"}
 
 
 def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
@@ -39,13 +46,15 @@ def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
 
     Args:
         recording: what a step or `analyze` returned.
-        dim: what a row is: "neuron", "event", "bin", "ensemble_event" or "ensemble"; "pair" gives each pair of neurons a row; any
-            other dim with one-dimensional variables works too ("frame" gives the times).
+        dim: what a row is: "neuron", "event", "bin", "ensemble_event" or "ensemble"; "member" is a core or peripheral neuron of
+            an ensemble, "transition" an ensemble and the next, "pair" two neurons; any other dim with one-dimensional variables
+            works too ("frame" gives the times, "cut_step" the evidence for the cut).
 
     Returns:
         A DataFrame with a column per one-dimensional variable or coordinate of that dim, under its name, coordinates first. Rows
-        of ensemble events and ensembles end with the ids of the neurons that take part (`participants`) or are core
-        (`core_neurons`), separated by blanks, or by semicolons where an id holds a blank.
+        of bins, ensemble events and ensembles end with the ids of the ensembles that are activated (`activated_ensembles`), and
+        of the neurons that take part (`participants`) or are core or peripheral (`core_neurons`, `peripheral_neurons`), separated
+        by blanks, or by semicolons where an id holds a blank.
 
     Raises:
         MissingVariableError: the step that makes this table has not run.
@@ -59,8 +68,8 @@ def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if dim == "pair":
-        return _pairs(recording)
+    if dim in _CROSSED:
+        return _crossed(recording, dim)
     if dim not in recording.dims:
         makers = dict.fromkeys(variable.made_by for variable in VARIABLES.values() if dim in variable.dims)
         if makers:
@@ -71,22 +80,27 @@ def to_dataframe(recording: xr.Dataset, dim: str) -> pd.DataFrame:
     order = [dim, *recording.coords, *VARIABLES]  # the same whether just made or read from a store
     names.sort(key=lambda name: order.index(name) if name in order else len(order))
     columns = {str(name): recording[name].values for name in names}
-    column, variable = _WHO.get(dim, ("", ""))
-    if variable in recording.variables:
-        columns[column] = _join_ids(recording["neuron"].values, recording[variable].transpose(dim, "neuron").values)
+    for column, (variable, whose) in _WHO.get(dim, {}).items():
+        if variable in recording.variables:
+            columns[column] = _join_ids(recording[whose].values, recording[variable].transpose(dim, whose).values)
     return pd.DataFrame(columns)
 
 
-def _pairs(recording: xr.Dataset) -> pd.DataFrame:
-    """Each pair of neurons once, in their order: what is square in the recording, as columns."""
+def _crossed(recording: xr.Dataset, what: str) -> pd.DataFrame:
+    """Return pairs as rows: neurons once each, ensembles both ways, of neurons and ensembles those that belong together."""
     import pandas as pd
 
-    first = VARIABLES["pair_overlap"].check(recording)
-    one, other = np.triu_indices(len(first), 1)
-    ids = recording["neuron"].values
-    columns = {"neuron": ids[one], "neuron_other": ids[other]}
-    square = [name for name, variable in VARIABLES.items() if variable.dims == first.dims and name in recording.variables]
-    return pd.DataFrame(columns | {name: VARIABLES[name].check(recording).values[one, other] for name in square})
+    first = VARIABLES[_CROSSED[what]].check(recording)
+    rows = np.ones(first.shape, bool)
+    if what == "pair":
+        rows = np.triu(rows, 1)
+    elif what == "member":
+        outer = VARIABLES["is_peripheral"].check(recording).values if "is_peripheral" in recording.variables else False
+        rows = first.values | outer
+    one, other = np.nonzero(rows)
+    columns = {str(dim): recording[dim].values[index] for dim, index in zip(first.dims, (one, other), strict=True)}
+    same = [name for name, variable in VARIABLES.items() if variable.dims == first.dims and name in recording.variables]
+    return pd.DataFrame(columns | {name: VARIABLES[name].check(recording).values[one, other] for name in same})
 
 
 def write_tables(recording: xr.Dataset, folder: str | os.PathLike[str]) -> list[Path]:
@@ -94,8 +108,8 @@ def write_tables(recording: xr.Dataset, folder: str | os.PathLike[str]) -> list[
 
     Args:
         recording: what a step or `analyze` returned.
-        folder: where to put neurons.csv, events.csv, coactivity.csv, ensemble_events.csv, ensembles.csv and, where pairs were
-            compared, pairs.csv; made if need be.
+        folder: where to put neurons.csv, events.csv, coactivity.csv, ensemble_events.csv, ensembles.csv, members.csv,
+            transitions.csv and, where pairs were compared, pairs.csv; made if need be.
 
     Returns:
         The files written. Numbers have seven significant digits, which is what float32 holds.
@@ -104,7 +118,7 @@ def write_tables(recording: xr.Dataset, folder: str | os.PathLike[str]) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for stem, dim in TABLES.items():
-        if dim in recording.dims or (dim == "pair" and "pair_overlap" in recording.variables):
+        if _CROSSED[dim] in recording.variables if dim in _CROSSED else dim in recording.dims:
             paths.append(folder / f"{stem}.csv")
             _write_csv(to_dataframe(recording, dim), paths[-1])
     return paths

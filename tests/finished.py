@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from finished_ensembles import with_ensembles
 
 from calcium_engine.schema import SCHEMA_VERSION, var
 
@@ -199,7 +200,7 @@ def _ensembles(recording, rng, onsets, happened, members, fs):
     for name, values in compared.items():
         recording[f"comparison_{name}"] = var(f"comparison_{name}").wrap(values)
     recording["coactivity_threshold"] = var("coactivity_threshold").wrap(np.full(n_bins, threshold))
-    return _clusters(_pairs(recording, grid), rng, happened, members, grid, width)
+    return with_ensembles(_pairs(recording, grid), rng, happened, members, grid, width)
 
 
 def _pairs(recording, grid):
@@ -228,36 +229,3 @@ def _pairs(recording, grid):
     recording = recording.assign({name: var(name).wrap(value) for name, value in values.items()})
     recording["is_pair_significant"] = var("is_pair_significant").wrap(found, **summary)
     return recording.assign_coords(neuron_other=recording["neuron"].values)
-
-
-def _clusters(recording, rng, happened, members, grid, width):
-    from scipy.cluster.hierarchy import linkage
-    from scipy.spatial.distance import pdist
-
-    time, neurons, n_events, n = recording.time.values, recording.sizes["neuron"], len(happened), len(members)
-    at = np.array([when for _, when in happened], dtype=float)
-    part = np.array([grid[:, min(int(np.searchsorted(time, w)) // width, grid.shape[1] - 1)] for w in at], bool).reshape(
-        n_events, neurons
-    )
-    labels = np.array([k + 1 for k, _ in happened], dtype=int)
-    labels[rng.random(n_events) < 0.1] = -1
-    rows = {"ensemble_event_time": at, "ensemble_event_start": at, "ensemble_event_duration": np.full(n_events, 0.4)}
-    rows |= {"ensemble_event_size": part.sum(1), "ensemble_event_pvalue": np.full(n_events, 1e-5), "participation": part}
-    tree = linkage(pdist(part, "jaccard"), "average") if n_events > 1 else np.zeros((0, 4))
-    either = (part[:, None] | part[None]).sum(-1)
-    rows["similarity"] = np.where(either, (part[:, None] & part[None]).sum(-1) / np.maximum(either, 1), 1.0)
-    rows["linkage"] = tree
-    variance = np.sort(rng.exponential(1, min(neurons, max(n_events, 0))))[::-1]
-    rows["explained_variance"] = variance / max(variance.sum(), 1e-12)
-    recording = recording.assign({name: var(name).wrap(value) for name, value in rows.items()})
-    attrs = {"cut": "null", "cut_distance": 0.85, "n_ensembles": n, "linkage": "average", "min_events": 5, "seed": 0}
-    recording["ensemble_event_label"] = var("ensemble_event_label").wrap(labels, **attrs)
-    share = np.array([part[labels == k + 1].mean(0) for k in range(n)]).reshape(n, neurons)
-    core = np.array([np.isin(np.arange(neurons), one) for one in members], bool).reshape(n, neurons)
-    count = np.array([(labels == k + 1).sum() for k in range(n)], dtype=int)
-    minutes = recording.sizes["frame"] / float(recording.sampling_rate) / 60
-    who = {"membership": share, "membership_pvalue": np.full(share.shape, 1e-9), "is_core": core}
-    who |= {"ensemble_size": core.sum(1), "ensemble_event_count": count, "ensemble_rate": count / minutes}
-    who["ensemble_stability"] = np.linspace(0.9, 0.4, n)
-    coords = {"ensemble": np.arange(1, n + 1)}
-    return recording.assign({name: var(name).wrap(value) for name, value in who.items()}).assign_coords(coords)

@@ -45,7 +45,7 @@ def _files(folder):
 def test_a_run_writes_the_whole_result(result):
     assert {path.name for path in result.iterdir()} == RESULT
     tables = {path.stem for path in (result / "tables").iterdir()}
-    assert tables == {"neurons", "events", "coactivity", "ensemble_events", "ensembles"}
+    assert tables == {"neurons", "events", "coactivity", "ensemble_events", "ensembles", "members", "transitions"}
     assert len(list((result / "figures").glob("*.png"))) >= 8
     assert "<html" in (result / "report.html").read_text(encoding="utf-8")
     recording = io.open_recording(result / "recording.zarr")
@@ -63,7 +63,7 @@ def test_the_recipe_of_a_result_makes_the_same_again(result, tmp_path, capsys):
     again = tmp_path / "again"
     command = ["run", str(result), "--recipe", str(result / "recipe.toml"), "--out", str(again), "--no-figures"]
     assert main(command) == 0
-    for table in ("neurons", "events", "coactivity", "ensemble_events", "ensembles"):
+    for table in ("neurons", "events", "coactivity", "ensemble_events", "ensembles", "members", "transitions"):
         assert (again / f"tables/{table}.csv").read_bytes() == (result / f"tables/{table}.csv").read_bytes()
     assert {path.name for path in again.iterdir()} == RESULT - {"figures"}
     assert "<img" not in (again / "report.html").read_text(encoding="utf-8")

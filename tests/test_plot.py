@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from drawn import draw, legend, silent, words
 from finished import finished_recording, with_detectability
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +13,6 @@ from matplotlib.figure import Figure
 from calcium_engine import plot
 from calcium_engine.indicators import get_indicator
 from calcium_engine.plot import FIGURES, _canvas, render_figures, write_figures
-from calcium_engine.plot.clusters import cluster_order
 from calcium_engine.plot.expected import expected_measures, expected_transient
 from calcium_engine.plot.features import intervals_of
 from calcium_engine.plot.transient import isolated
@@ -32,36 +32,6 @@ CASES = {
 @pytest.fixture(scope="module")
 def recording():
     return finished_recording()
-
-
-def silent(recording):
-    """The same recording with no event at all, and nothing that follows from events."""
-    empty = recording.isel(event=slice(0, 0), ensemble_event=slice(0, 0), ensemble_event_other=slice(0, 0))
-    empty = empty.isel(ensemble=slice(0, 0), merge=slice(0, 0), component=slice(0, 0))
-    nothing = {name: empty[name] * 0 for name in ("coactivity", "event_count", "event_rate")}
-    nothing |= {name: empty[name] & False for name in ("is_coactive", "active", "is_pair_significant")}
-    nothing |= {name: empty[name] * np.nan for name in ("pair_jaccard_adjusted", "pair_pvalue")}
-    return empty.assign({name: value.astype(recording[name].dtype) for name, value in nothing.items()})
-
-
-def axes_of(made):
-    return list(np.ravel(np.asarray(made, dtype=object)))
-
-
-def draw(function, recording, **options):
-    """Draw off the screen, down to the pixels, and return the axes."""
-    with _canvas.offscreen():
-        made = axes_of(function(recording, **options))
-    made[0].figure.savefig(io.BytesIO(), format="png", dpi=40)
-    return made
-
-
-def words(axes):
-    return " ".join(one.get_text() for one in axes.texts)
-
-
-def legend(axes):
-    return " ".join(one.get_text() for one in axes.get_legend().get_texts())
 
 
 def planted(spikes, sizes, *, base=0.0, fs=5.0, frames=1500, gap=None, flags=None):
@@ -235,24 +205,6 @@ def test_long_lines_are_thinned_and_keep_their_extremes():
     assert np.isnan(thin).sum() >= 2
 
 
-def test_clusters_are_contiguous_and_unassigned_events_come_last(recording):
-    order = cluster_order(recording)
-    labels = recording.ensemble_event_label.values[order]
-    assert sorted(order) == list(range(len(order)))
-    assert (np.diff(np.where(labels < 0, 99, labels)) >= 0).all()
-
-
-def test_thousands_of_ensemble_events_in_a_chain_make_a_dendrogram(recording):
-    n = 3000  # deeper than Python's recursion limit
-    tree = np.column_stack([np.r_[0, np.arange(n, 2 * n - 2)], np.arange(1, n), np.linspace(0.1, 1, n - 1), np.arange(2, n + 1)])
-    chain = xr.Dataset(
-        {"linkage": (("merge", "merge_field"), tree), "ensemble_event_label": ("ensemble_event", np.ones(n, dtype=int))}
-    )
-    tree_axes, variance = draw(plot.plot_cut, chain)
-    assert len(tree_axes.collections[0].get_segments()) == n - 1
-    assert "no components" in words(variance)
-
-
 def test_significant_pairs_are_above_the_diagonal_by_ensemble_and_pvalues_beside_what_chance_gives(recording):
     matrix, pvalues = draw(plot.plot_pairwise, recording)
     shown = matrix.images[0].get_array().filled(np.nan)
@@ -268,14 +220,6 @@ def test_significant_pairs_are_above_the_diagonal_by_ensemble_and_pvalues_beside
     np.testing.assert_allclose(share, [np.mean(one[np.isfinite(one)] <= p) for p in at])
     few = recording.isel(neuron=[3, 1, 7])
     assert draw(plot.plot_pairwise, few)[0].images[0].get_array().shape == (3, 3)
-
-
-def test_the_cut_of_the_explained_variance_is_shown(recording):
-    labels = recording.ensemble_event_label.assign_attrs(cut="pca_variance", variance=0.8)
-    _, variance = draw(plot.plot_cut, recording.assign(ensemble_event_label=labels))
-    total = np.cumsum(recording.explained_variance.values)
-    said = [one.get_text() for one in variance.get_legend().get_texts()]
-    assert f"80 %: {int((total < 0.8 - 1e-8).sum()) + 1} clusters" in " ".join(said)
 
 
 def test_a_threshold_that_no_count_can_reach_is_not_drawn(recording):
@@ -343,7 +287,7 @@ def test_figures_whose_inputs_were_not_made_are_left_out(recording):
     traces = recording[["fluorescence", "baseline", "dff"]]
     assert list(render_figures(traces, dpi=40)) == ["01_stages"]
     until_events = recording.drop_dims(
-        ["bin", "count", "neuron_other", "ensemble_event", "ensemble", "merge", "component"]
+        ["bin", "count", "neuron_other", "ensemble_event", "ensemble", "merge", "component", "planted_reliability"]
     ).drop_vars("x")
     drawn = [name for name in FIGURES if name < "09"]
     assert list(render_figures(until_events, dpi=40)) == drawn

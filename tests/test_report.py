@@ -7,7 +7,7 @@ import pytest
 from finished import finished_recording
 
 from calcium_engine.plot import FIGURES, write_figures
-from calcium_engine.report import coactivity, events, facts, pairs, population, tables, words, write_report
+from calcium_engine.report import caveats, coactivity, ensembles, events, facts, pairs, tables, words, write_report
 from calcium_engine.schema import CalciumError
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -92,14 +92,20 @@ def test_numbers_in_the_text_are_those_of_the_recording(recording, tmp_path):
 
 
 def test_the_table_of_ensembles_says_who_and_when(recording):
-    _, rows = tables.ensembles_table(recording)
+    heads, rows = tables.ensembles_table(recording)
     assert [row[0] for row in rows] == ["1", "2"]
-    mine = recording["ensemble_event_time"].values[recording["ensemble_event_label"].values == 1]
-    assert rows[0][1] == str(len(mine))
-    assert (rows[0][3], rows[0][4]) == (f"{mine.min():,.1f}", f"{mine.max():,.1f}")
+    first, second = (dict(zip(heads, row, strict=True)) for row in rows)
+    mine = recording["ensemble_event_label"].values == 1
     core = recording["neuron"].values[recording["is_core"].values[0]]
-    assert rows[0][-1].endswith(": " + ", ".join(map(str, core)))
-    assert "unstable" in rows[1][6] and "unstable" not in rows[0][6]
+    assert (first["events"], first["core neurons"]) == (str(mine.sum()), str(len(core)))
+    assert first["ids of core neurons"] == ", ".join(map(str, core))
+    assert first["match"] == f"{np.median(recording['ensemble_event_match'].values[mine]):.2f}"
+    assert first["peripheral"] == str(int(recording["is_peripheral"].values[0].sum()))
+    assert (first["W (p)"], first["completion"]) == ("0.60 (1e-05)", "0.50")
+    assert first["nearest of ica"] == f"{float(recording['compared_match'][0]):.2f}"
+    assert "unstable" in second["stability"] and "unstable" not in first["stability"]
+    older = recording.drop_vars(["is_peripheral", "ensemble_event_match", "recruitment_consistency", "recruitment_pvalue"])
+    assert tables.ensembles_table(older.drop_vars(["compared_match", "pattern_completion"]))[1][0].count("–") == 5
 
 
 def test_user_text_is_escaped_everywhere(tmp_path):
@@ -181,15 +187,15 @@ def test_flagged_events_are_counted(recording):
 
 def test_bins_of_another_width_than_asked_are_owned_up_to(recording):
     told = "Bins hold whole frames"
-    assert told in " ".join(population.caveats(recording))  # 0.5 s at 5 Hz: two frames of 0.4 s
+    assert told in " ".join(caveats.caveats(recording))  # 0.5 s at 5 Hz: two frames of 0.4 s
     exact = recording.assign(coactivity=recording["coactivity"].assign_attrs(bin_s=0.4))
-    assert told not in " ".join(population.caveats(exact))
+    assert told not in " ".join(caveats.caveats(exact))
 
 
 def test_stability_that_could_not_be_measured_is_said_to_be_unknown(recording):
     unknown = recording.assign(ensemble_stability=recording["ensemble_stability"] * np.nan)
-    assert "The stability of 2 ensembles could not be measured" in " ".join(population.about_ensembles(unknown))
-    assert tables.ensembles_table(unknown)[1][0][6] == "–"
+    assert "The stability of 2 ensembles could not be measured" in " ".join(ensembles.about_ensembles(unknown))
+    assert tables.ensembles_table(unknown)[1][0][5] == "–"
 
 
 def test_steps_come_from_the_history_else_the_recipe_else_the_variables(recording):
@@ -247,8 +253,8 @@ def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
     )
     done = analyze(planted, recipe)
     folder = tmp_path / "figures"
-    needs = {"17_positions": "x", "03_retention": "retention_amplitude", "08_detectability": "lod50"}
-    needs["12_pairs"] = "pair_z"  # in no recipe
+    needs = {"19_positions": "x", "03_retention": "retention_amplitude", "08_detectability": "lod50"}
+    needs |= {"12_pairs": "pair_z", "20_power": "ensemble_power"}  # in no recipe
     missing = {name for name, variable in needs.items() if variable not in done.variables}
     assert [path.stem for path in write_figures(done, folder, dpi=40)] == [name for name in FIGURES if name not in missing]
     page = Page(report_of(done, tmp_path, figures=folder))

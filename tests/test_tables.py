@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from finished import finished_recording
 
 from calcium_engine.schema import CalciumError, MissingVariableError
-from calcium_engine.tables import to_dataframe, write_tables
+from calcium_engine.tables import TABLES, to_dataframe, write_tables
 
 
 def _found(n_events=3, ids=("a", "b")):
@@ -44,10 +45,37 @@ def test_files_are_the_tables(tmp_path):
     recording = _found()
     paths = write_tables(recording, tmp_path / "tables")
     assert sorted(path.name for path in paths) == sorted(
-        ["neurons.csv", "events.csv", "coactivity.csv", "ensemble_events.csv", "ensembles.csv"]
+        ["neurons.csv", "events.csv", "coactivity.csv", "ensemble_events.csv", "ensembles.csv", "members.csv"]
     )
-    for path, dim in zip(paths, ("neuron", "event", "bin", "ensemble_event", "ensemble"), strict=True):
+    for path, dim in zip(paths, ("neuron", "event", "bin", "ensemble_event", "ensemble", "member"), strict=True):
         pd.testing.assert_frame_equal(pd.read_csv(path), to_dataframe(recording, dim), check_dtype=False)
+
+
+def test_all_that_is_known_of_ensembles_is_in_some_table(tmp_path):
+    recording = finished_recording()
+    table = to_dataframe(recording, "ensemble")
+    assert table["ensemble_activation_count"].tolist() == recording["ensemble_activation_count"].values.tolist()
+    first = [str(one) for one in recording["neuron"].values[recording["is_peripheral"].values[0]]]
+    assert table["peripheral_neurons"][0] == " ".join(first)
+    active = to_dataframe(recording, "bin")["activated_ensembles"]
+    assert [" ".join(map(str, np.flatnonzero(one) + 1)) for one in recording["is_activated"].values.T] == active.tolist()
+    transitions = to_dataframe(recording, "transition")
+    assert transitions["ensemble"].tolist() == [1, 1, 2, 2] and transitions["ensemble_other"].tolist() == [1, 2, 1, 2]
+    assert transitions["transition_count"].tolist() == recording["transition_count"].values.ravel().tolist()
+    who = recording["is_core"].values | recording["is_peripheral"].values
+    members = to_dataframe(recording, "member")
+    assert members["neuron"].tolist() == recording["neuron"].values[np.nonzero(who)[1]].tolist()
+    np.testing.assert_array_equal(members["recruitment_latency"], recording["recruitment_latency"].values[who])
+    assert len(to_dataframe(recording, "cut_step")) == 101 and len(to_dataframe(recording, "planted_reliability")) == 10
+    known = {"is_activated"}.union(*(to_dataframe(recording, dim) for dim in TABLES.values()))
+    short = {name for name, array in recording.data_vars.items() if "ensemble" in array.dims}
+    assert short - known == {"ensemble_activation"}  # a row a bin and a column an ensemble: as large as the recording's traces
+
+
+def test_a_recording_without_ensembles_has_tables_with_nothing_but_heads(tmp_path):
+    write_tables(finished_recording(neurons=3, ensembles=0), tmp_path)
+    for stem in ("ensembles", "members", "transitions"):
+        assert (tmp_path / f"{stem}.csv").read_text().count("\n") == 1
 
 
 def test_a_table_without_rows_keeps_its_header(tmp_path):

@@ -59,11 +59,14 @@ def plot_raster(recording: xr.Dataset, neurons: Any = None, *, axes: Any = None)
     return panel
 
 
-def draw_marks(axes: Axes, times: np.ndarray, levels: np.ndarray, rows: int, colour: str) -> None:
-    """Draw a short upright mark at each time and row, as high as a row."""
+def draw_marks(axes: Axes, times: np.ndarray, levels: np.ndarray, rows: int, colour: str, hollow: bool = False) -> None:
+    """Draw a short upright mark at each time and row, as high as a row; hollow ones are open circles."""
     points = axes.get_window_extent().height / axes.figure.dpi * 72 / max(rows, 1)
-    height = float(np.clip(0.85 * points, 1.6, 12.0))
-    axes.plot(times, levels, "|", color=colour, ms=height, mew=0.8 if rows < 100 else 0.6, ls="none", rasterized=True)
+    height, width = float(np.clip(0.85 * points, 1.6, 12.0)), 0.8 if rows < 100 else 0.6
+    shape: dict[str, Any] = {"marker": "|", "ms": height, "mew": width}
+    if hollow:
+        shape = {"marker": "o", "ms": float(np.clip(height, 1.8, 4.5)), "mew": 0.8 if height > 3 else 0.45, "mfc": "white"}
+    axes.plot(times, levels, color=colour, ls="none", rasterized=True, **shape)
 
 
 def neuron_axis(axes: Axes, ids: np.ndarray, what: str = "neuron id") -> None:

@@ -12,18 +12,23 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.plot._canvas import offscreen
+from calcium_engine.plot.activation import plot_activation
 from calcium_engine.plot.activity import plot_raster
-from calcium_engine.plot.clusters import plot_cut, plot_similarity
+from calcium_engine.plot.clusters import plot_similarity
 from calcium_engine.plot.coactivity import plot_coactivity, plot_local_null, plot_null
+from calcium_engine.plot.cut import plot_cut
 from calcium_engine.plot.detectability import plot_detectability
-from calcium_engine.plot.ensembles import plot_ensembles, plot_membership, plot_positions
+from calcium_engine.plot.ensembles import plot_ensembles, plot_positions
 from calcium_engine.plot.events import plot_events
 from calcium_engine.plot.features import plot_features
+from calcium_engine.plot.membership import plot_membership
 from calcium_engine.plot.noise import plot_noise
 from calcium_engine.plot.pairwise import plot_pairwise
+from calcium_engine.plot.power import plot_power
 from calcium_engine.plot.retention import plot_retention
 from calcium_engine.plot.traces import plot_stages
 from calcium_engine.plot.transient import plot_transient
+from calcium_engine.plot.transitions import plot_transitions
 from calcium_engine.schema import MissingVariableError
 
 FIGURES: dict[str, Callable[..., Any]] = {
@@ -43,7 +48,10 @@ FIGURES: dict[str, Callable[..., Any]] = {
     "14_cut": plot_cut,
     "15_membership": plot_membership,
     "16_ensembles": plot_ensembles,
-    "17_positions": plot_positions,
+    "17_activation": plot_activation,
+    "18_transitions": plot_transitions,
+    "19_positions": plot_positions,
+    "20_power": plot_power,
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.plot._canvas import BLUE, GREY, INK, PALE, VERMILLION, few_ticks, panels, say, styled
-from calcium_engine.plot.clusters import draw_strip
+from calcium_engine.plot.identity import draw_strip, hollow_of
 from calcium_engine.schema import var
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ def _draw_matrix(axes: Axes, recording: xr.Dataset) -> None:
     axes.set_yticks(ticks, [str(one + 1) for one in ticks])
     axes.tick_params(length=0, pad=12 if grouped else 3)
     if grouped:
-        draw_strip(axes.inset_axes((-0.04, 0, 0.03, 1)), labels[order], upright=True)
-        draw_strip(axes.inset_axes((0, -0.04, 1, 0.03)), labels[order], upright=False)
+        hollow = hollow_of(recording)
+        draw_strip(axes.inset_axes((-0.04, 0, 0.03, 1)), labels[order], upright=True, hollow=hollow)
+        draw_strip(axes.inset_axes((0, -0.04, 1, 0.03)), labels[order], upright=False, hollow=hollow)
     box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
     for x, y, name in ((0.97, 0.96, "significant pairs"), (0.03, 0.04, "all pairs")):
         axes.text(x, y, name, transform=axes.transAxes, ha="right" if x > 0.5 else "left", va="center", fontsize=8, bbox=box)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine.report.population import UNSTABLE
-from calcium_engine.report.words import has, number, several
+from calcium_engine.plot.identity import UNSTABLE
+from calcium_engine.report.words import has, number
 from calcium_engine.schema import VARIABLES
 
 Table = tuple[list[str], list[list[str]]]
@@ -63,37 +63,40 @@ def _shorter(parameters: str) -> str:
 
 
 def ensembles_table(recording: xr.Dataset) -> Table | None:
-    """Return who is in each ensemble and when it is active; None where there are no ensembles."""
+    """Return who is in each ensemble, how often it is active and how sure that is; None where there are no ensembles."""
     if not has(recording, "is_core", "ensemble_event_label") or not recording.sizes["ensemble"]:
         return None
-    labels, times = recording["ensemble_event_label"].values, recording["ensemble_event_time"].values
-    sizes, ids = recording["ensemble_event_size"].values, recording["neuron"].values
-    rows = []
-    for i, ensemble in enumerate(recording["ensemble"].values):
-        when, stability = times[labels == ensemble], float(recording["ensemble_stability"].values[i])
-        core = ids[recording["is_core"].values[i]]
-        rows.append(
-            [
-                str(ensemble),
-                f"{len(when):,}",
-                number(float(recording["ensemble_rate"].values[i])),
-                f"{when.min():,.1f}" if len(when) else "–",
-                f"{when.max():,.1f}" if len(when) else "–",
-                number(float(np.median(sizes[labels == ensemble]))) if len(when) else "–",
-                "–" if np.isnan(stability) else f"{stability:.2f}{' (unstable)' if stability < UNSTABLE else ''}",
-                f"{several(len(core), 'neuron')}: {', '.join(str(one) for one in core)}" if len(core) else "none",
-            ]
-        )
+    other = str(recording["ensemble_event_label"].attrs.get("compared_method", "the other method"))
+    heads = ["ensemble", "core neurons", "peripheral", "events", "per minute", "stability", "match", "completion", "W (p)"]
+    heads += [f"nearest of {other}", "ids of core neurons"]
+    return heads, [_ensemble_row(recording, i) for i in range(recording.sizes["ensemble"])]
+
+
+def _ensemble_row(recording: xr.Dataset, i: int) -> list[str]:
+    def known(name: str, digits: str = ".2f") -> str:
+        value = float(recording[name].values[i]) if has(recording, name) else np.nan
+        return format(value, digits) if np.isfinite(value) else "–"
+
+    ensemble, labels = recording["ensemble"].values[i], recording["ensemble_event_label"].values
+    core = recording["is_core"].values[i]
+    peripheral = f"{int(recording['is_peripheral'].values[i].sum()):,}" if has(recording, "is_peripheral") else "–"
+    match = recording["ensemble_event_match"].values[labels == ensemble] if has(recording, "ensemble_event_match") else []
+    match = np.asarray(match, dtype=float)[np.isfinite(match)]
+    unstable = recording["ensemble_stability"].values[i] < UNSTABLE
+    order, chance = known("recruitment_consistency"), known("recruitment_pvalue", ".2g")
     return [
-        "ensemble",
-        "events",
-        "per minute",
-        "first (s)",
-        "last (s)",
-        "neurons in the median event",
-        "stability",
-        "core neurons",
-    ], rows
+        str(ensemble),
+        f"{int(core.sum()):,}",
+        peripheral,
+        f"{int((labels == ensemble).sum()):,}",
+        number(float(recording["ensemble_rate"].values[i])),
+        known("ensemble_stability") + " (unstable)" * bool(unstable),
+        f"{np.median(match):.2f}" if match.size else "–",
+        known("pattern_completion"),
+        f"{order} ({chance})" if chance != "–" else order,
+        known("compared_match"),
+        ", ".join(str(one) for one in recording["neuron"].values[core]) or "none",
+    ]
 
 
 def software_table(recording: xr.Dataset, date: str) -> Table:

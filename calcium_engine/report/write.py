@@ -11,7 +11,7 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.plot import FIGURES, render_figures
-from calcium_engine.report import coactivity, events, facts, page, pairs, population, quality, tables
+from calcium_engine.report import caveats, coactivity, ensembles, events, facts, page, pairs, quality, tables
 from calcium_engine.report.retention import about_retention
 from calcium_engine.report.words import several
 from calcium_engine.schema import CalciumError, MissingVariableError, sampling_rate
@@ -103,13 +103,23 @@ _SECTIONS = (
     _Section(
         "ensembles",
         "Ensembles",
-        population.about_ensembles,
+        ensembles.about_ensembles,
         {
-            "16_ensembles": "When each ensemble is active (top), and the raster sorted by ensemble, their events in colour.",
-            "15_membership": "Who is in each ensemble: share of its events in which a neuron takes part (core underlined).",
-            "13_similarity": "Jaccard similarity of ensemble events, sorted by ensemble and, within each, as in the dendrogram.",
-            "14_cut": "The dendrogram of ensemble events with its cut, and the variance that principal components explain.",
-            "17_positions": "Where the core neurons of each ensemble lie.",
+            "13_similarity": "How alike ensemble events are (Jaccard similarity), in the order of their dendrogram, whose "
+            "branches are turned so that ensembles come in order. The strips say which ensemble each event belongs to.",
+            "14_cut": "What the number of ensembles rests on: the dendrogram with its cut, or the weights of independent "
+            "components (left), and the evidence for cutting there (right).",
+            "15_membership": "Who is in each ensemble: the share of its events in which a neuron takes part, core neurons "
+            "underlined, peripheral ones with a thin line; below, the cores that the other method finds, where it was tried, "
+            "each in the colour of the ensemble that it resembles most. In all figures, unstable ensembles are hollow.",
+            "16_ensembles": "When each ensemble's events are (top), and the raster sorted by ensemble, its events in colour.",
+            "17_activation": "Activation of each ensemble in every bin, in colour where it is activated, and how often it is.",
+            "18_transitions": "Which ensemble follows which, against the same events in random order (left; outlined: more often "
+            "than chance), and the order in which core neurons join in (right): the first on top; W is 1 where it is the same "
+            "in every event.",
+            "19_positions": "Where the core neurons of each ensemble lie.",
+            "20_power": "What this recording could show: the share of ensembles planted in it that are found, by the share of "
+            "its events in which a member takes part.",
         },
         tables.ensembles_table,
     ),
@@ -118,11 +128,13 @@ _SECTIONS = (
 
 # A figure of nothing is left out: the sentences above it say that nothing was found.
 _NEEDS = {
-    "05_transient": "event",
-    "13_similarity": "ensemble_event",
-    "14_cut": "ensemble_event",
-    "15_membership": "ensemble",
-    "17_positions": "ensemble",
+    "05_transient": ("event",),
+    "13_similarity": ("ensemble_event",),
+    "14_cut": ("ensemble_event", "cut_step"),
+    "15_membership": ("ensemble", "compared_ensemble"),
+    "17_activation": ("ensemble",),
+    "18_transitions": ("ensemble",),
+    "19_positions": ("ensemble",),
 }
 
 
@@ -174,7 +186,7 @@ def _html(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | Non
     sections += [(one.anchor, one.title, _section(one, recording, drawn)) for one in _SECTIONS]
     if "true_member" in recording.variables:
         sections.append(("truth", "What was planted, and what came back", page.sentences(_recovery(recording))))
-    sections.append(("caveats", "What these results do not say", page.sentences(population.caveats(recording))))
+    sections.append(("caveats", "What these results do not say", page.sentences(caveats.caveats(recording))))
     sections.append(("software", "Software and settings", _software(recording, date)))
     return page.page(f"Calcium imaging report: {source}" if source else "Calcium imaging report", under, sections)
 
@@ -194,15 +206,14 @@ def _images(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | N
 
 def _summary(recording: xr.Dataset) -> str:
     """Return the first thing that each section has to say, and whatever asks for care."""
-    found, ensembles = facts.about_events(recording), population.about_ensembles(recording)
+    found, groups = facts.about_events(recording), ensembles.about_ensembles(recording)
     together = [
         line
         for line in coactivity.about_coactivity(recording)
         if " ensemble event" in line or "No ensemble" in line or "not computed" in line
     ]
-    warned = quality.warnings_of(recording) + events.warnings_of(recording) + coactivity.warnings_of(recording)
-    warned += [line for line in ensembles if line.startswith("Unstable")]
-    return page.sentences([*found[:2], *together[:1], ensembles[0], *warned])
+    warned = [line for part in (quality, events, coactivity, ensembles) for line in part.warnings_of(recording)]
+    return page.sentences([*found[:2], *together[:1], groups[0], *warned])
 
 
 def _recovery(recording: xr.Dataset) -> list[str]:
@@ -217,7 +228,7 @@ def _section(section: _Section, recording: xr.Dataset, drawn: Mapping[str, bytes
     parts = [page.sentences(section.sentences(recording))]
     if table := section.table(recording):
         parts.append(page.table(*table))
-    filled = [name for name in section.captions if recording.sizes.get(_NEEDS.get(name, "neuron"), 0)]
+    filled = [name for name in section.captions if any(recording.sizes.get(dim) for dim in _NEEDS.get(name, ("neuron",)))]
     parts += [page.picture(drawn[name], section.captions[name]) for name in filled if name in drawn]
     return "\n".join(parts)
 

@@ -1,4 +1,4 @@
-"""What a recording says of its ensembles, and what none of its results say."""
+"""What none of a recording's results say."""
 
 from __future__ import annotations
 
@@ -6,46 +6,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.plot.coactivity import bin_width
-from calcium_engine.report.words import has, listing, number, several
-
-UNSTABLE = 0.5  # split-half stability under which an ensemble is called unstable
-
-
-def about_ensembles(recording: xr.Dataset) -> list[str]:
-    """Say how many ensembles there are, how they were cut apart, and which of them are not stable."""
-    if not has(recording, "ensemble_event_label"):
-        return ["Ensembles were not sought."]
-    labels = recording["ensemble_event_label"].values
-    settings, found = recording["ensemble_event_label"].attrs, recording.sizes["ensemble"]
-    events = several(labels.size, "ensemble event")
-    if not labels.size:
-        return ["No ensembles: there are no ensemble events to group."]
-    if found == 0:
-        few = f" of at least {settings['min_events']}" if "min_events" in settings else ""
-        return [f"No ensembles: among {events} no group{few} is alike enough and has core neurons."]
-    loose = int((labels < 0).sum())
-    said = [f"{several(found, 'ensemble')}: {labels.size - loose:,} of {events} belong to one, {loose:,} to none."]
-    if "cut_distance" in settings:
-        cut, linkage = settings.get("cut", "unknown"), settings.get("linkage", "unknown")
-        said.append(f"Cut '{cut}' at a Jaccard distance of {number(float(settings['cut_distance']))}, {linkage} linkage.")
-    cores = recording["is_core"].values.sum(axis=0)
-    many = several(int((cores > 0).sum()), "neuron is", "neurons are")
-    said.append(f"{many} in the core of an ensemble, {int((cores > 1).sum()):,} of them in several.")
-    return said + _about_stability(recording)
-
-
-def _about_stability(recording: xr.Dataset) -> list[str]:
-    stability, said = recording["ensemble_stability"].values, []
-    unstable = recording["ensemble"].values[stability < UNSTABLE]
-    if len(unstable):
-        what = f"{several(len(unstable), 'ensemble')} with a split-half stability under {UNSTABLE:g}: {listing(unstable)}"
-        said.append(
-            f"Unstable: {what}. Random halves of the events give different cores: who belongs is not settled by this recording."
-        )
-    unknown = int(np.isnan(stability).sum())
-    if unknown:
-        said.append(f"The stability of {several(unknown, 'ensemble')} could not be measured: too few events.")
-    return said
+from calcium_engine.report.words import has
 
 
 def caveats(recording: xr.Dataset) -> list[str]:
