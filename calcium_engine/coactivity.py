@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments, choose
-from calcium_engine.blocks import frames_of
+from calcium_engine.blocks import frames_of, gather
 from calcium_engine.events import event_epochs, event_frames, event_rows
+from calcium_engine.kernels import row_moments
 from calcium_engine.schema import (
     COORDINATES,
     EVENT_FLAGS,
@@ -100,7 +101,12 @@ def _sliding(epochs: list[tuple[int, int]], frames: float) -> Spans:
 
 
 BINNINGS = {"frames": _whole_frames, "edges": _exact_edges, "sliding": _sliding}
-WHEN = {"onset": "with an event onset", "peak": "with an event peak", "active": "inside an event"}  # by source
+WHEN = {  # by source
+    "onset": "with an event onset",
+    "peak": "with an event peak",
+    "active": "inside an event",
+    "deconvolved": "with much deconvolved activity",
+}
 
 
 def make_bins(recording: xr.Dataset, seconds: float, binning: str = "frames") -> Bins:
@@ -161,12 +167,30 @@ class Activity:
         return np.divmod(distinct(keys) if self.once else np.sort(keys), max(1, len(self.bins.first)))
 
 
-def make_activity(recording: xr.Dataset, bins: Bins, source: str = "onset", count: str = "neurons") -> Activity:
+def _bursts(recording: xr.Dataset, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Row and frame of all deconvolved activity over mean + `threshold` SD of the neuron's."""
+
+    def over(activity: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        _, mean, deviation, _ = row_moments(activity)
+        rows, frames = np.nonzero(activity > (mean + threshold * deviation)[:, None])
+        return rows, frames, len(activity)
+
+    parts = gather(over, var("deconvolved").check(recording))
+    starts = np.concatenate([[0], np.cumsum([many for _, _, many in parts])])
+    rows = np.concatenate([rows + start for (rows, _, _), start in zip(parts, starts, strict=False)])
+    return rows, np.concatenate([frames for _, frames, _ in parts])
+
+
+def make_activity(
+    recording: xr.Dataset, bins: Bins, source: str = "onset", count: str = "neurons", threshold: float = 3.0
+) -> Activity:
     """Return where every neuron is active, in places of these bins.
 
     An event under way when its epoch begins, or when a gap ends, has no onset and no peak to count: all such events would
     coincide.
     """
+    if source == "deconvolved":
+        return _in_places(*_bursts(recording, threshold), recording.sizes["neuron"], bins, count)
     rows = event_rows(recording)
     first = event_frames(recording, "peak" if source == "peak" else "onset")
     if source == "active":
@@ -182,12 +206,17 @@ def make_activity(recording: xr.Dataset, bins: Bins, source: str = "onset", coun
     else:
         seen = (var("event_flags").check(recording).values & EVENT_FLAGS["onset_unseen"]) == 0
         rows, first = rows[seen], first[seen]
-    place = bins.place_of_frame[first]
+    return _in_places(rows, first, recording.sizes["neuron"], bins, count)
+
+
+def _in_places(rows: np.ndarray, frames: np.ndarray, n_neurons: int, bins: Bins, count: str) -> Activity:
+    """Sort activity by neuron and place."""
+    place = bins.place_of_frame[frames]
     rows, place = rows[place >= 0], place[place >= 0]
     n_places = max(1, int(bins.rings[-1]))
     keys = rows * n_places + place
     rows, places = np.divmod(distinct(keys) if count == "neurons" else np.sort(keys), n_places)
-    return Activity(places, np.searchsorted(rows, np.arange(recording.sizes["neuron"] + 1)), bins, count == "neurons")
+    return Activity(places, np.searchsorted(rows, np.arange(n_neurons + 1)), bins, count == "neurons")
 
 
 def compute_coactivity(
@@ -195,13 +224,14 @@ def compute_coactivity(
     *,
     bin: float = 0.5,  # noqa: A002  (the field's word for it)
     binning: Literal["frames", "edges", "sliding"] = "frames",
-    source: Literal["onset", "active", "peak"] = "onset",
+    source: Literal["onset", "active", "peak", "deconvolved"] = "onset",
     count: Literal["neurons", "events"] = "neurons",
+    threshold: float = 3.0,
 ) -> xr.Dataset:
     """Count the neurons that are active together in each time bin; a neuron counts once a bin.
 
     Args:
-        recording: with events.
+        recording: with events, or with `deconvolved` where that is the source.
         bin: s.
         binning: "frames" (default): bins of whole frames one after the other, the nearest number to `bin` and at least one, so
             that all bins are alike; "edges": exact edges, every `bin` from the beginning of an epoch on, between which bins hold
@@ -209,7 +239,9 @@ def compute_coactivity(
             from every frame on, which misses no coincidence for lying across an edge, and whose bins overlap.
         source: when a neuron is active. "onset" (default): at the frame of an event's onset, the nearest that the trace has to
             the firing; "peak": at its peak; "active": from onset to offset, which lasts as long as the indicator glows.
-        count: "neurons" (default), or "events", of which a neuron may have several in a bin (not for "active").
+        count: "neurons" (default), or "events", of which a neuron may have several in a bin ("onset" and "peak" alone).
+        threshold: SD over the mean of the neuron's deconvolved activity, for that source. Default 3, with which the assemblies of
+            `simulate_assemblies` were found best (2 and 4 were worse).
 
     Returns:
         The recording with `coactivity` (bin) and the coord `bin_time` (the bin's centre, s), for "edges" also `bin_frames` (how
@@ -217,33 +249,36 @@ def compute_coactivity(
         attribute `bin_width_s` is the width in effect.
 
     Raises:
-        MissingVariableError: there are no events yet.
-        CalciumError: the bin is not positive, longer than every epoch, or (edges) shorter than a frame; an unknown choice.
+        MissingVariableError: there are no events yet, or no deconvolved activity.
+        CalciumError: the bin is not positive, longer than every epoch, or (edges) shorter than a frame; an unknown choice; a
+            threshold that is not positive.
 
     Warns:
         The width in effect differs from `bin` by over 10 %.
     """
     recording = fresh(recording, "compute_coactivity")
-    check_arguments(compute_coactivity, {"bin": plain(bin)})
+    check_arguments(compute_coactivity, {"bin": plain(bin), "threshold": plain(threshold)})
     choose(BINNINGS, binning, "binning")
     choose(WHEN, source, "source")
     choose(dict.fromkeys(("neurons", "events")), count, "count")
     rate = sampling_rate(recording)
-    var("event_onset").check(recording)
+    var("deconvolved" if source == "deconvolved" else "event_onset").check(recording)
+    if not 0.0 < threshold < np.inf:
+        raise CalciumError(f"threshold is {threshold} SD, but must be a positive number; 3 is usual")
     if not (np.isfinite(bin) and bin > 0):
         raise CalciumError(f"the bin is {bin} s, but must be a positive number of seconds; 0.5 is usual")
     if binning == "edges" and bin * rate < 1.0 - ROUNDING:
         raise CalciumError(
             f"a bin of {bin:g} s is shorter than a frame ({1 / rate:.3g} s), so that some would hold none; longer ones do"
         )
-    if source == "active" and count == "events":
+    if source in ("active", "deconvolved") and count == "events":
         raise CalciumError("events are counted where they begin or peak: give source='onset' or 'peak', or count='neurons'")
     bins = make_bins(recording, bin, binning)
     if len(bins.first) == 0:
         raise CalciumError(
             f"a bin of {bin:g} s ({bin * rate:.3g} frames) is longer than the recording or any epoch; give a shorter bin"
         )
-    _, active = make_activity(recording, bins, source, count).in_bins
+    _, active = make_activity(recording, bins, source, count, threshold).in_bins
     effective = float(bin) if binning == "edges" else float(bins.width[0]) / rate
     if abs(effective - bin) > WIDTH_TOLERANCE * bin:
         width = int(bins.width[0])
@@ -252,6 +287,8 @@ def compute_coactivity(
             f"({effective:.3g} s) are used; bin={effective:.3g} asks for just that"
         )
     chosen: dict[str, Attr | None] = {"binning": binning, "source": source, "count": count}
+    if source == "deconvolved":
+        chosen["threshold"] = float(threshold)
     counts = np.bincount(active, minlength=len(bins.first)).astype(np.int32)
     what = f"neurons {WHEN[source]} in the bin" if count == "neurons" else f"event {source}s in the bin"
     result = recording.assign(
@@ -272,7 +309,9 @@ def activity_of(recording: xr.Dataset) -> Activity:
     if "bin_s" not in how:
         raise CalciumError("the coactivity does not say of what bins it is; run compute_coactivity() again")
     bins = make_bins(recording, float(how["bin_s"]), str(how.get("binning", "frames")))
-    activity = make_activity(recording, bins, str(how.get("source", "onset")), str(how.get("count", "neurons")))
+    activity = make_activity(
+        recording, bins, str(how.get("source", "onset")), str(how.get("count", "neurons")), float(how.get("threshold", 3.0))
+    )
     if not np.array_equal(np.bincount(activity.in_bins[1], minlength=len(bins.first)), coactivity.values):
         raise CalciumError("the coactivity is not that of this recording, as after a selection; run compute_coactivity() again")
     return activity

@@ -10,7 +10,7 @@ import xarray as xr
 from calcium_engine.arguments import check_arguments
 from calcium_engine.blocks import along_frame, over_frame
 from calcium_engine.indicators import get_indicator
-from calcium_engine.kernels import nonnegative_deconvolution, nonnegative_deconvolution_ar2
+from calcium_engine.kernels import nonnegative_deconvolution, nonnegative_deconvolution_ar2, row_quantile
 from calcium_engine.kernels.rising_deconvolution import peak_of_response
 from calcium_engine.levels import resting_level
 from calcium_engine.schema import DFF_TRACES, Attr, CalciumError, dff_trace, fresh, plain, record, sampling_rate, var
@@ -24,6 +24,7 @@ def deconvolve(
     rise: float | None = None,
     penalty: float = 0.0,
     minimum_spike: float = 0.0,
+    rest_quantile: float | None = None,
     trace: str | None = None,
 ) -> xr.Dataset:
     """Deconvolve ΔF/F into non-negative activity, whose transients rise at once (default) or with a time constant of their own.
@@ -46,6 +47,8 @@ def deconvolve(
             Default 0.
         minimum_spike: smaller jumps are not allowed, in units of the trace; not with `rise`. A greedy rule: its answer is not the
             best of all in general. Default 0.
+        rest_quantile: the quantile of each trace that is taken for rest, for neurons that never rest, whose median is no rest:
+            what lies under it is no activity. 0.01 found the assemblies of `simulate_assemblies` best. Default: as above.
         trace: default `detrended` where it exists, else `dff`. `denoised` has to be asked for: its noise is no longer white.
 
     Returns:
@@ -57,12 +60,14 @@ def deconvolve(
         CalciumError: the indicator is unknown, a time constant, the penalty or the minimum is out of range, the rise is not
             shorter than τ, or both `rise` and `minimum_spike` are given.
     """
-    numbers = {"tau": tau, "rise": rise, "penalty": penalty, "minimum_spike": minimum_spike}
+    numbers = {"tau": tau, "rise": rise, "penalty": penalty, "minimum_spike": minimum_spike, "rest_quantile": rest_quantile}
     check_arguments(deconvolve, {name: plain(value) for name, value in numbers.items() if value is not None})
     recording = fresh(recording, "deconvolve")
     known = get_indicator(indicator)
     constant = known.tau if tau is None else tau
     _check(constant, rise, penalty, minimum_spike)
+    if rest_quantile is not None and not 0 <= rest_quantile <= 1:
+        raise CalciumError(f"rest_quantile is {rest_quantile}, but must be from 0 to 1; 0.01 takes nearly the lowest samples")
     name = dff_trace(recording, trace, DFF_TRACES[:2])
     array = var(name).check(recording)
     rate = sampling_rate(recording)
@@ -77,13 +82,17 @@ def deconvolve(
         activity *= peak_of_response(decay, grow)
         return activity
 
-    rest = over_frame(resting_level, array, dtypes=(array.dtype,))
+    def level(traces: np.ndarray) -> np.ndarray:
+        return resting_level(traces) if rest_quantile is None else row_quantile(traces, rest_quantile).astype(traces.dtype)
+
+    rest = over_frame(level, array, dtypes=(array.dtype,))
     parameters: dict[str, Attr | None] = {
         "indicator": known.name,
         "tau": float(constant),
         "rise": None if rise is None else float(rise),
         "penalty": float(penalty),
         "minimum_spike": float(minimum_spike),
+        "rest_quantile": None if rest_quantile is None else float(rest_quantile),
         "trace": name,
     }
     deconvolved = along_frame(run, recording, array, per_neuron=[rest])

@@ -1,267 +1,280 @@
-"""Ensembles: groups of neurons that come back together, found by clustering the ensemble events."""
+"""Ensembles: groups of neurons that come back together, by clustering ensemble events or by independent components."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from calcium_engine.coactivity import activity_of
+from calcium_engine import components
+from calcium_engine.arguments import check_arguments, choose
+from calcium_engine.clustering import CUTS, LINKAGES, Events, distances, explained_variance, labels_at, make_cut, make_tree
+from calcium_engine.coactivity import Activity, activity_of
+from calcium_engine.dynamics import core_activity, over_chance, pattern_completion, recruitment, stretches, transitions
 from calcium_engine.kernels import jaccard_similarity
-from calcium_engine.schema import CalciumError, fresh, record, sampling_rate, var
+from calcium_engine.membership import (
+    CORE_ALPHA,
+    CORE_LEAST,
+    Chance,
+    best_match,
+    divide,
+    first_alike,
+    members_of,
+    overlap,
+    peripheral,
+    settle,
+)
+from calcium_engine.schema import Attr, CalciumError, fresh, plain, record, sampling_rate, var
 
-LINKAGES = ("average", "complete", "single", "ward", "weighted")
-CUTS = ("null", "pca_variance")
-NULL_EVENTS = 1000  # random events behind the null cut: half a million pairs, of which 500 lie below the 0.1th percentile
-NULL_PERCENTILE = 0.1
-CORE_ALPHA = 0.01
-CORE_SHARE = 0.3
-CORE_LEAST = 3  # two neurons make no ensemble
-MERGE_OVERLAP = 2 / 3
-HALVES = 10
+HALVES = 10  # of the events
+HALF_RECORDINGS = 5
+BLOCKS = 20  # of the recording, half of which make a half
+COMPARED_WORK = 2e10  # neurons² × bins, above which the other method is left out
+AGREEMENT = 0.5  # Best Match of two methods, under which they disagree
 
 
 @dataclass(frozen=True)
-class Clustering:
-    """What one clustering needs to know besides the events: used on all of them, and on halves."""
+class _Search:
+    """What both methods look at, and their choices."""
 
+    recording: xr.Dataset
+    participation: np.ndarray
+    activity: Activity
+    chance: np.ndarray  # neuron, share of bins in which it is active
+    tree: np.ndarray  # of the ensemble events
     linkage: str
-    distance: float
+    cut: str | int | float
+    variance: float
     min_events: int
-    propensity: np.ndarray  # neuron, share of the population's activity
-    alpha: float  # below which a neuron's participation makes it a core neuron
+    seed: int
+
+    @property
+    def propensity(self) -> np.ndarray:
+        """Each neuron's share of the population's activity."""
+        return np.asarray(self.chance / max(self.chance.sum(), 1e-300))
+
+    @property
+    def core(self) -> Chance:
+        """What makes a core neuron."""
+        return Chance(self.propensity, CORE_ALPHA / max(1, len(self.chance)))
 
 
-def _tree(similarity: np.ndarray, linkage: str) -> np.ndarray:
-    """SciPy's linkage matrix of the Jaccard distances; empty for fewer than two events."""
-    if len(similarity) < 2:
-        return np.zeros((0, 4))
-    from scipy.cluster import hierarchy
-    from scipy.spatial.distance import squareform
+@dataclass(frozen=True)
+class _Found:
+    """Ensembles: label of each ensemble event, cores (by neuron), activation (by bin), and what is the method's own."""
 
-    distance = 1.0 - similarity
-    np.fill_diagonal(distance, 0.0)
-    return np.asarray(hierarchy.linkage(squareform(distance, checks=False), linkage))
+    labels: np.ndarray
+    cores: np.ndarray
+    activation: np.ndarray
+    activated: np.ndarray
+    stability: Callable[[], np.ndarray]
+    table: dict[str, np.ndarray]
+    summary: dict[str, Attr | None]
 
 
-def _explained_variance(participation: np.ndarray) -> np.ndarray:
-    """Share of the participation's variance along each principal component, largest first.
-
-    Counted in whole numbers up to the eigenvalues, and those rounded, so that no bit depends on the number of threads.
-    """
-    rows = participation.astype(np.float64)
-    n_events, n_neurons = rows.shape
-    if n_events < 2:
-        return np.zeros(0)
-    if n_events <= n_neurons:
-        centred = rows - rows.mean(axis=0)
-        gram = centred @ centred.T
+def _ensembles_at(participation: np.ndarray, tree: np.ndarray, distance: float, search: _Search, core: Chance) -> np.ndarray:
+    """Ensemble of each event, from 1 (the one with the most events), -1: none."""
+    if search.cut == "null":
+        labels = divide(participation, tree, distance, search.min_events, core)
     else:
-        gram = rows.T @ rows - np.outer(rows.sum(axis=0), rows.sum(axis=0)) / n_events
-    values = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)
-    total = values.sum()
-    return np.asarray(np.round(values / total, 9)) if total > 0 else np.zeros(0)
+        labels = labels_at(tree, distance) if len(tree) else np.full(len(participation), -1)
+    return settle(participation, labels, search.min_events, core)
 
 
-def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng: np.random.Generator) -> np.ndarray:
-    """Events of the given sizes (resampled) whose neurons are drawn without replacement, in proportion to their activity."""
-    with np.errstate(divide="ignore"):
-        keys = np.log(propensity) + rng.gumbel(size=(n_events, len(propensity)))
-    order = np.argsort(-keys, axis=1, kind="stable")
-    wanted = np.minimum(rng.choice(sizes, n_events), np.count_nonzero(propensity))
-    events = np.zeros((n_events, len(propensity)), bool)
-    np.put_along_axis(events, order, np.arange(len(propensity)) < wanted[:, None], axis=1)
-    return events
-
-
-def _null_distance(participation: np.ndarray, propensity: np.ndarray, seed: int) -> float:
-    """Find the Jaccard distance below which only 0.1 % of pairs of random events of the same sizes lie."""
-    random = random_events(participation.sum(axis=1), propensity, NULL_EVENTS, np.random.default_rng(seed))
-    pairs = np.triu_indices(NULL_EVENTS, 1)
-    return float(np.percentile(1.0 - jaccard_similarity(random)[pairs], NULL_PERCENTILE))
-
-
-def _distance_for(tree: np.ndarray, n_clusters: int) -> float:
-    """Find a distance between the merges that leave `n_clusters`: half way."""
-    heights = tree[:, 2]
-    n_clusters = min(max(n_clusters, 1), len(heights) + 1)
-    below = heights[len(heights) - n_clusters] if n_clusters <= len(heights) else 0.0
-    above = heights[len(heights) + 1 - n_clusters] if n_clusters > 1 else heights[-1] + 1.0
-    return float((below + above) / 2)
-
-
-def _core(participation: np.ndarray, members: np.ndarray, how: Clustering) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each neuron's share of an ensemble's events, the chance of so large a one, and whether that makes it a core neuron.
-
-    By chance a neuron takes part in an event of s neurons with probability s times its share of the population's activity. (Its
-    share of all ensemble events would be no chance level: where one ensemble makes up most of them, its own core would fail.)
-    """
-    from scipy.special import bdtrc
-
-    own = participation[members]
-    n = len(own)
-    hits = own.sum(axis=0)
-    chance = np.minimum(own.sum(axis=1).mean() * how.propensity, 1.0)
-    pvalue = np.where(hits > 0, bdtrc(np.maximum(hits - 1, 0), n, chance), 1.0)
-    share = hits / n
-    return share, pvalue, (pvalue < how.alpha) & (share >= CORE_SHARE)
-
-
-def _cluster(participation: np.ndarray, tree: np.ndarray, how: Clustering) -> np.ndarray:
-    """Ensemble of each event, from 1 (the one with the most events); -1 for clusters of too few events or core neurons."""
-    n_events = len(participation)
-    labels = np.full(n_events, -1)
-    if len(tree):
-        from scipy.cluster.hierarchy import fcluster
-
-        labels = fcluster(tree, how.distance, "distance")
-    for label in np.unique(labels):
-        if np.count_nonzero(labels == label) < how.min_events:
-            labels[labels == label] = -1
-    labels = _merge(participation, labels, how)
-    kept = [k for k in np.unique(labels[labels > 0]) if _core(participation, labels == k, how)[2].sum() >= CORE_LEAST]
-    kept.sort(key=lambda k: (-np.count_nonzero(labels == k), int(np.argmax(labels == k))))
-    ranked = np.full(n_events, -1)
-    for rank, label in enumerate(kept, start=1):
-        ranked[labels == label] = rank
-    return ranked
-
-
-def _merge(participation: np.ndarray, labels: np.ndarray, how: Clustering) -> np.ndarray:
-    """Join clusters whose cores share over two thirds of both, the most alike first."""
-    labels = labels.copy()
-    while True:
-        names = [k for k in np.unique(labels) if k > 0]
-        cores = np.array([_core(participation, labels == k, how)[2] for k in names], dtype=np.float64)
-        if len(names) < 2:
-            return labels
-        size = np.maximum(cores.sum(axis=1), 1.0)
-        overlap = (cores @ cores.T) / np.maximum(size[:, None], size[None, :])
-        np.fill_diagonal(overlap, 0.0)
-        first, second = np.unravel_index(np.argmax(overlap), overlap.shape)
-        if overlap[first, second] <= MERGE_OVERLAP:
-            return labels
-        labels[labels == names[second]] = names[first]
-
-
-def _cores(participation: np.ndarray, labels: np.ndarray, how: Clustering) -> np.ndarray:
-    """Ensemble × neuron: core neurons."""
-    n_ensembles = max(int(labels.max(initial=0)), 0)
-    cores = [_core(participation, labels == k, how)[2] for k in range(1, n_ensembles + 1)]
-    return np.array(cores, dtype=bool).reshape(n_ensembles, participation.shape[1])
-
-
-def _overlap(cores: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Jaccard similarity of each core with each of others."""
-    common = cores.astype(np.float64) @ others.T.astype(np.float64)
-    union = cores.sum(axis=1)[:, None] + others.sum(axis=1)[None, :] - common
-    return np.asarray(common / np.maximum(union, 1.0))
-
-
-def _stability(participation: np.ndarray, similarity: np.ndarray, cores: np.ndarray, how: Clustering, seed: int) -> np.ndarray:
+def _halves(participation: np.ndarray, cores: np.ndarray, distance: float, search: _Search) -> np.ndarray:
     """Split-half stability: how alike an ensemble's counterparts are when two random halves of the events are clustered alone.
 
     The counterpart is the half's ensemble whose core is most like the ensemble's. Jaccard similarity of the two, averaged over
     HALVES splits; 0 where a half has none.
     """
-    if not len(cores):
-        return np.zeros(0)
-    # half the events cannot pass a threshold that all of them just pass
-    half = replace(how, min_events=max(2, how.min_events // 2), alpha=CORE_ALPHA)
     total = np.zeros(len(cores))
+    if not len(cores):
+        return total
+    # half the events cannot pass a threshold that all of them just pass
+    half = replace(search, min_events=max(2, search.min_events // 2))
+    core = replace(search.core, alpha=CORE_ALPHA)
     for split in range(HALVES):
-        order = np.random.default_rng([seed, split]).permutation(len(participation))
-        counterparts = []
+        order = np.random.default_rng([search.seed, split]).permutation(len(participation))
+        found = []
         for part in (np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])):
-            labels = _cluster(participation[part], _tree(similarity[np.ix_(part, part)], how.linkage), half)
-            found = _cores(participation[part], labels, half)
-            overlap = _overlap(cores, found)
-            best = found[overlap.argmax(axis=1)] & (overlap.max(axis=1) > 0)[:, None] if len(found) else np.zeros_like(cores)
-            counterparts.append(best)
-        total += np.diag(_overlap(*counterparts))
+            own = participation[part]
+            labels = _ensembles_at(own, make_tree(distances(own), search.linkage), distance, half, core)
+            found.append(members_of(own, labels, max(0, int(labels.max(initial=0))), core).core)
+        total += _agreement(cores, *found)
     return np.asarray(total / HALVES)
+
+
+def _agreement(cores: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return how alike the counterparts of each core are in two other families of cores."""
+    nearest = []
+    for family in (one, other):
+        alike = overlap(cores, family) if len(family) else np.zeros((len(cores), 1))
+        best = family[alike.argmax(axis=1)] if len(family) else np.zeros_like(cores)
+        nearest.append(best & (alike.max(axis=1) > 0)[:, None])
+    return np.asarray(np.diag(overlap(*nearest)))
+
+
+def _by_jaccard(search: _Search) -> _Found:
+    """Cluster the ensemble events by the neurons that they share."""
+    participation = search.participation
+    events = Events(participation, search.propensity, search.tree, search.linkage, search.variance, search.seed)
+    cut = make_cut(events, search.cut)
+    labels = _ensembles_at(participation, search.tree, cut.distance, search, search.core)
+    n_ensembles = max(0, int(labels.max(initial=0)))
+    cores = members_of(participation, labels, n_ensembles, search.core).core
+    counts = core_activity(search.activity, cores)
+    table = {"cut_value": cut.value, "cut_score": cut.score, "cut_reference": cut.reference}
+    return _Found(
+        labels,
+        cores,
+        counts / np.maximum(cores.sum(axis=1, keepdims=True), 1),
+        over_chance(counts, cores, search.chance),
+        lambda: _halves(participation, cores, cut.distance, search),
+        table,
+        {"cut": search.cut, "cut_distance": cut.distance, "variance": search.variance if search.cut == "pca_variance" else None},
+    )
+
+
+def _by_ica(search: _Search) -> _Found:
+    """Find directions in which neurons vary together more than shifted ones, and turn them until they are independent."""
+    activity = components.binned_activity(search.recording, search.activity.bins)
+    spectrum = components.spectrum(activity, search.seed)
+    weights = components.rotate(spectrum.vectors, activity, search.seed)
+    strength, activated = components.activated(weights, activity, search.seed)
+    cores, many = components.members(weights), stretches(activated, search.activity.bins.epoch)
+    order = [k for k in np.argsort(-many, kind="stable") if many[k] >= search.min_events and cores[k].sum() >= CORE_LEAST]
+    order = [order[i] for i in first_alike(cores[order])]
+    labels = _strongest(search, strength[order], activated[order])
+    number = np.arange(1, len(spectrum.values) + 1)
+    return _Found(
+        labels,
+        cores[order],
+        strength[order],
+        activated[order],
+        lambda: _half_components(activity, cores[order], len(spectrum.vectors), search),
+        {
+            "ensemble_weight": weights[order],
+            "cut_value": number,
+            "cut_score": spectrum.values,
+            "cut_reference": np.full(len(number), spectrum.level),
+        },
+        {"n_components": len(spectrum.vectors), "component_threshold": spectrum.level},
+    )
+
+
+def _strongest(search: _Search, strength: np.ndarray, activated: np.ndarray) -> np.ndarray:
+    """Label each ensemble event by the component that is most active in its peak bin, or beside it; -1 where none is."""
+    labels = np.full(len(search.participation), -1)
+    if not len(strength) or not len(labels):
+        return labels
+    peak = np.searchsorted(search.recording["bin_time"].values, search.recording["ensemble_event_time"].values)
+    near = np.clip(peak[:, None] + np.arange(-1, 2), 0, strength.shape[1] - 1)
+    seen = np.where(activated, strength, 0.0)[:, near].max(axis=2)
+    return np.where(seen.max(axis=0) > 0, seen.argmax(axis=0) + 1, labels)
+
+
+def _half_components(activity: np.ndarray, cores: np.ndarray, n_components: int, search: _Search) -> np.ndarray:
+    """Split-half stability: as that of clusters, of as many components in two halves of the recording, cut into blocks."""
+    total = np.zeros(len(cores))
+    if not len(cores):
+        return total
+    block = np.arange(activity.shape[1]) * BLOCKS // activity.shape[1]
+    for split in range(HALF_RECORDINGS):
+        first = np.isin(block, np.random.default_rng([search.seed, split]).permutation(BLOCKS)[: BLOCKS // 2])
+        halves = [components.leading(activity[:, part], n_components, search.seed) for part in (first, ~first)]
+        total += _agreement(cores, *(components.members(weights) for weights in halves))
+    return np.asarray(total / HALF_RECORDINGS)
+
+
+METHODS: dict[str, Callable[[_Search], _Found]] = {"jaccard": _by_jaccard, "ica": _by_ica}
 
 
 def find_ensembles(
     recording: xr.Dataset,
     *,
-    cut: Literal["null", "pca_variance"] | int | float = "null",
+    method: Literal["jaccard", "ica"] = "jaccard",
+    cut: Literal["null", "pca_variance", "pca_shift", "silhouette", "gap", "contrast"] | int | float = "null",
     linkage: Literal["average", "complete", "single", "ward", "weighted"] = "average",
     variance: float = 0.8,
     min_events: int = 5,
+    compare: bool = True,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Group the ensemble events by the neurons that they share: which neurons make up each ensemble, and when it is active.
+    """Find ensembles: which neurons make up each, and when it is active.
 
-    Jaccard similarity of all pairs of ensemble events → hierarchical clustering → cut → ensembles, whose core neurons take part
-    more often than chance explains.
+    "jaccard" (default): Jaccard similarity of all pairs of ensemble events → hierarchical clustering → cut → ensembles, whose
+    core neurons take part more often than chance explains. "ica": independent components of the deconvolved activity, whose core
+    neurons weigh most (Lopes-dos-Santos et al. 2013, J Neurosci Methods 220:149). `docs/ensembles.md` says how to choose.
 
     Args:
-        recording: with ensemble events.
-        cut: where the tree is cut. "null" (default): at the Jaccard distance below which only 0.1 % of pairs of random events of
-            the same sizes lie, drawn in proportion to the neurons' activity; "pca_variance": into as many clusters as principal
-            components of the participation are needed to explain `variance`; a whole number: so many clusters; a fraction
-            between 0 and 1: at that distance.
-        linkage: average (default), complete, single, ward or weighted.
+        recording: with ensemble events; for "ica" and the comparison also with `deconvolved`.
+        method: "jaccard" or "ica".
+        cut: where the tree of "jaccard" is cut. "null" (default): at the Jaccard distance below which only 0.1 % of pairs of
+            random events of the same sizes lie, drawn in proportion to the neurons' activity, and below that wherever both
+            branches have a core of their own. The others cut to the letter of their rule. "pca_variance": into as many clusters
+            as principal components of the participation are needed to explain `variance`; "pca_shift": into one more than
+            components stand out from those of neurons shifted against each other; "silhouette", "contrast": the number of
+            clusters that part events best (Rousseeuw 1987; Beggs & Plenz 2004); "gap": the fewest that part them better than
+            random events (Tibshirani et al. 2001); a whole number: so many clusters; a fraction between 0 and 1: at that
+            distance. "pca_variance", "silhouette", "contrast" and numbers cut whether or not there is anything to part.
+        linkage: of "jaccard": average (default), complete, single, ward (with "contrast", as is usual) or weighted.
         variance: of "pca_variance".
-        min_events: a cluster of fewer is no ensemble, nor is one with under three core neurons; their
-            events are left unassigned.
-        seed: of the random events and of the halves.
+        min_events: a cluster of fewer is no ensemble, nor is one with under three core neurons; their events are left unassigned.
+        compare: whether the other method is tried too, and how far they agree is noted. "ica" needs `deconvolved`, and is left
+            out where neurons and bins are so many that it would take long.
+        seed: of random events, shifts and halves.
 
     Returns:
-        The recording with `similarity`, `linkage` (SciPy's form), `explained_variance` (component), `ensemble_event_label` (-1:
-        unassigned) and, by `ensemble` (1 is the one with the most events): `membership` (share of its events in which a neuron
-        takes part), `membership_pvalue`, `is_core` (p < 0.01 / neurons and membership of at least 0.3; a neuron may be in
-        several), `ensemble_size`, `ensemble_event_count`, `ensemble_rate` and `ensemble_stability` (split halves; under 0.5 is
-        unstable). Ensembles whose cores share over two thirds of both are one.
+        The recording with, by `ensemble` (1 is the one with the most events): `is_core` ("jaccard": p < 0.01 / neurons and
+        membership of at least 0.3; "ica": weight over mean + 2 SD, and `ensemble_weight`; a neuron may be in several),
+        `is_peripheral` (takes part more than chance explains, at a false-discovery rate of 5 %), `membership` (share of its
+        events in which a neuron takes part), `membership_pvalue`, `ensemble_size`, `ensemble_event_count`, `ensemble_rate`,
+        `ensemble_stability` (split halves; under 0.5 is unstable), `ensemble_activation` (bin; share of the core that is active;
+        "ica": activation in units of its spread by chance), `is_activated` (bin; false-discovery rate of 5 %),
+        `ensemble_activation_count`, `recruitment_latency` (neuron), `recruitment_consistency` (Kendall's W),
+        `recruitment_pvalue`, `pattern_completion`; by pairs of ensembles `transition_count`, `transition_expected` and
+        `transition_pvalue`, with `sequence_entropy` and its chance, as `calcium_engine.dynamics` defines them. By
+        `ensemble_event`: `ensemble_event_label` (-1: unassigned) and `ensemble_event_match` (Jaccard similarity of its neurons
+        and the core). Of the way there: `similarity`, `linkage` (SciPy's form), `explained_variance` (component), and the
+        evidence of the cut, `cut_value`, `cut_score`, `cut_reference`. Of the other method: `compared_is_core`, `compared_match`,
+        and in words the attribute `compared` of the labels.
 
     Raises:
-        MissingVariableError: there are no ensemble events yet.
-        CalciumError: an unknown cut or linkage, or numbers out of range.
+        MissingVariableError: there are no ensemble events yet; "ica": no deconvolved activity.
+        CalciumError: an unknown method, cut or linkage, or numbers out of range.
     """
     recording = fresh(recording, "find_ensembles")
     participation = var("participation").check(recording).values
-    _check(cut, linkage, variance, min_events, seed)
-    active = np.bincount(activity_of(recording).neurons_in_bins()[0], minlength=recording.sizes["neuron"])
-    propensity = active / max(1, active.sum())
-    similarity = jaccard_similarity(participation)
-    tree = _tree(similarity, linkage)
-    explained = _explained_variance(participation)
-    distance = _cut_distance(cut, variance, participation, tree, explained, propensity, seed)
-    how = Clustering(linkage, distance, min_events, propensity, CORE_ALPHA / max(1, recording.sizes["neuron"]))
-    labels = _cluster(participation, tree, how)
-    cores = _cores(participation, labels, how)
-    parameters = {
-        "cut": cut,
-        "variance": variance if cut == "pca_variance" else None,
-        "cut_distance": distance,
-        "linkage": linkage,
-        "min_events": min_events,
-        "seed": seed,
-    }
+    _check(method, cut, linkage, variance, min_events, seed)
+    if method == "ica":
+        var("deconvolved").check(recording)
+    activity = activity_of(recording)
+    active = np.bincount(activity.neurons_in_bins()[0], minlength=recording.sizes["neuron"])
+    chance = active / max(1, len(activity.bins.first))
+    tree = make_tree(distances(participation), linkage)
+    search = _Search(recording, participation, activity, chance, tree, linkage, cut, variance, min_events, seed)
+    found = METHODS[method](search)
+    compared = _compare(search, method, found) if compare else {}
+    parameters: dict[str, Attr | None] = {"method": method, "linkage": linkage, "min_events": min_events, "seed": seed}
     table: dict[str, np.ndarray] = {
-        "similarity": similarity,
+        "similarity": jaccard_similarity(participation, dtype=np.float32),
         "linkage": tree,
-        "explained_variance": explained,
-        "ensemble_event_label": labels,
-        "is_core": cores,
-        "ensemble_size": cores.sum(axis=1),
-        "ensemble_stability": _stability(participation, similarity, cores, how, seed),
+        "explained_variance": explained_variance(participation),
+        **found.table,
+        **_describe(search, found),
+        **{name: values for name, values in compared.items() if name in ("compared_is_core", "compared_match")},
     }
-    table |= _describe(recording, participation, labels, len(cores), how)
-    result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
-    result["ensemble_event_label"].attrs.update(
-        {key: value for key, value in parameters.items() if value is not None} | {"n_ensembles": len(cores)}
-    )
-    coords = {"ensemble": np.arange(1, len(cores) + 1), "ensemble_event_other": recording["ensemble_event"].values}
-    return record(result.assign_coords(coords), "find_ensembles", **parameters)
+    summary = parameters | found.summary | {name: value for name, value in compared.items() if name not in table}
+    return _assemble(recording, table, summary | {"n_ensembles": len(found.cores)}, parameters | {"cut": cut, "compare": compare})
 
 
-def _check(cut: str | int | float, linkage: str, variance: float, min_events: int, seed: int) -> None:
-    if linkage not in LINKAGES:
-        raise CalciumError(f"unknown linkage {linkage!r}; choose one of {', '.join(LINKAGES)}")
+def _check(method: str, cut: str | int | float, linkage: str, variance: float, min_events: int, seed: int) -> None:
+    choose(METHODS, method, "method")
+    choose(dict.fromkeys(LINKAGES), linkage, "linkage")
+    check_arguments(find_ensembles, {"variance": plain(variance), "min_events": plain(min_events), "seed": plain(seed)})
     if isinstance(cut, str) and cut not in CUTS:
         raise CalciumError(f"unknown cut {cut!r}; choose one of {', '.join(CUTS)}, a number of clusters or a distance below 1")
     if not isinstance(cut, str) and not (np.isfinite(cut) and cut > 0 and (cut == int(cut) or cut < 1)):
@@ -272,37 +285,73 @@ def _check(cut: str | int | float, linkage: str, variance: float, min_events: in
         raise CalciumError(f"min_events must be at least 1 and seed not negative, but they are {min_events} and {seed}")
 
 
-def _cut_distance(
-    cut: str | int | float,
-    variance: float,
-    participation: np.ndarray,
-    tree: np.ndarray,
-    explained: np.ndarray,
-    propensity: np.ndarray,
-    seed: int,
-) -> float:
-    """Find the distance at which the tree is cut, whatever the rule."""
-    if len(tree) == 0:
-        return 0.0
-    if cut == "null":
-        return _null_distance(participation, propensity, seed)
-    if cut == "pca_variance":
-        return _distance_for(tree, int(np.searchsorted(np.cumsum(explained), variance)) + 1)
-    number = float(cut)
-    return number if number < 1 else _distance_for(tree, int(number))
-
-
-def _describe(
-    recording: xr.Dataset, participation: np.ndarray, labels: np.ndarray, n_ensembles: int, how: Clustering
-) -> dict[str, np.ndarray]:
-    """Membership, its p-value, number and rate of events of each ensemble."""
-    shape = (n_ensembles, participation.shape[1])
-    rows = [_core(participation, labels == k, how) for k in range(1, n_ensembles + 1)]
-    counts = np.array([np.count_nonzero(labels == k) for k in range(1, n_ensembles + 1)], np.int64)
-    minutes = recording.sizes["frame"] / sampling_rate(recording) / 60.0
+def _compare(search: _Search, method: str, found: _Found) -> dict[str, Any]:
+    """Find ensembles by the other method too, and say how far the two agree; nothing where it cannot be tried."""
+    other = "ica" if method == "jaccard" else "jaccard"
+    work = float(len(search.chance)) ** 2 * len(search.activity.bins.first)
+    if other == "ica" and ("deconvolved" not in search.recording.variables or work > COMPARED_WORK):
+        return {}
+    cores = METHODS[other](search).cores
+    agreement = best_match(found.cores, cores)
+    disagree = agreement < AGREEMENT  # where neither finds any, there is no number, and no disagreement
+    nearest = overlap(found.cores, cores).max(axis=1) if len(cores) else np.zeros(len(found.cores))
+    counts = f"'{method}' finds {_several(len(found.cores))} and '{other}' {_several(len(cores))}"
+    match = f": Best Match {agreement:.2f} (1: the same neurons, 0: none in common)" if np.isfinite(agreement) else ""
+    verdict = "The two methods disagree" if disagree else "The two methods agree"
     return {
-        "membership": np.array([row[0] for row in rows], dtype=np.float64).reshape(shape),
-        "membership_pvalue": np.array([row[1] for row in rows], dtype=np.float64).reshape(shape),
+        "compared_is_core": cores,
+        "compared_match": nearest,
+        "compared_method": other,
+        "compared_best_match": None if np.isnan(agreement) else agreement,
+        "methods_disagree": disagree,
+        "compared": f"{verdict}: {counts}{match}.",
+    }
+
+
+def _several(n: int) -> str:
+    return "none" if n == 0 else "1 ensemble" if n == 1 else f"{n} ensembles"
+
+
+def _describe(search: _Search, found: _Found) -> dict[str, np.ndarray]:
+    """Who takes part in each ensemble and how often it is active, in which order, and what follows it."""
+    recording, n = search.recording, len(found.cores)
+    members = members_of(search.participation, found.labels, n, search.core)
+    counts = np.bincount(found.labels[found.labels > 0], minlength=n + 1)[1:]
+    minutes = recording.sizes["frame"] / sampling_rate(recording) / 60.0
+    match = np.full(len(found.labels), np.nan)
+    own = found.labels > 0
+    if own.any():
+        match[own] = overlap(search.participation[own], found.cores)[np.arange(own.sum()), found.labels[own] - 1]
+    width = float(recording["coactivity"].attrs["bin_width_s"])
+    return {
+        "ensemble_event_label": found.labels,
+        "ensemble_event_match": match,
+        "membership": members.share,
+        "membership_pvalue": members.pvalue,
+        "is_core": found.cores,
+        "is_peripheral": peripheral(members, found.cores),
+        "ensemble_size": found.cores.sum(axis=1),
         "ensemble_event_count": counts,
         "ensemble_rate": counts / minutes,
+        "ensemble_stability": found.stability(),
+        "ensemble_activation": found.activation.astype(np.float32),
+        "is_activated": found.activated,
+        "ensemble_activation_count": stretches(found.activated, search.activity.bins.epoch),
+        "pattern_completion": pattern_completion(core_activity(search.activity, found.cores), found.cores, search.chance),
+        **recruitment(recording, search.participation, found.labels, found.cores, width),
+        **transitions(recording, found.labels, n, search.seed),
     }
+
+
+def _assemble(
+    recording: xr.Dataset, table: dict[str, np.ndarray], summary: dict[str, Any], parameters: dict[str, Attr | None]
+) -> xr.Dataset:
+    """Label the results and note how they were found."""
+    n_ensembles = len(table["is_core"])
+    result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
+    result["ensemble_event_label"].attrs.update({key: plain(value) for key, value in summary.items() if value is not None})
+    coords = {"ensemble_event_other": recording["ensemble_event"].values}
+    coords |= {name: np.arange(1, n_ensembles + 1) for name in ("ensemble", "ensemble_other")}
+    if "compared_is_core" in table:
+        coords["compared_ensemble"] = np.arange(1, len(table["compared_is_core"]) + 1)
+    return record(result.assign_coords(coords), "find_ensembles", **parameters)

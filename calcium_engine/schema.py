@@ -259,7 +259,14 @@ VARIABLES: dict[str, Variable] = _declare(
     ("is_activated", ("ensemble", "bin"), "b", "", "activation over what chance explains", "find_ensembles"),
     ("ensemble_activation_count", ("ensemble",), "iu", "count", "times that the ensemble is activated", "find_ensembles"),
     ("recruitment_latency", _MEMBER, "f", "s", "median latency of the core neuron in the ensemble's events", "find_ensembles"),
-    ("recruitment_consistency", ("ensemble",), "f", "1", "consistency of the order of recruitment (Kendall's W)", "find_ensembles"),
+    (
+        "recruitment_consistency",
+        ("ensemble",),
+        "f",
+        "1",
+        "consistency of the order of recruitment (Kendall's W)",
+        "find_ensembles",
+    ),
     ("recruitment_pvalue", ("ensemble",), "f", "1", "chance of so consistent an order", "find_ensembles"),
     (
         "pattern_completion",
@@ -275,7 +282,14 @@ VARIABLES: dict[str, Variable] = _declare(
     ("sequence_entropy", (), "f", "bits", "uncertainty of the next ensemble, given the last", "find_ensembles"),
     ("sequence_entropy_pvalue", (), "f", "1", "chance of so little uncertainty in random order", "find_ensembles"),
     ("compared_is_core", ("compared_ensemble", "neuron"), "b", "", "core neuron by the other method", "find_ensembles"),
-    ("compared_match", ("ensemble",), "f", "1", "similarity of the core to the nearest one of the other method", "find_ensembles"),
+    (
+        "compared_match",
+        ("ensemble",),
+        "f",
+        "1",
+        "similarity of the core to the nearest one of the other method",
+        "find_ensembles",
+    ),
     ("ensemble_power", ("planted_reliability",), "f", "1", "share of planted ensembles that are found", "ensemble_power"),
     # what a simulation planted
     ("true_spikes", _TRACE, "iu", "count", "simulated action potentials in the frame", "simulate_recording"),

@@ -28,7 +28,7 @@ def _jaccard(words, sizes, out):
             out[i, j] = common / union if union > 0 else 0.0
 
 
-def jaccard_similarity(participation: np.ndarray) -> np.ndarray:
+def jaccard_similarity(participation: np.ndarray, *, condensed=False, dtype=np.float64) -> np.ndarray:
     """Jaccard similarity |A ∩ B| / |A ∪ B| of every pair of rows of a boolean array, as a square float64 array.
 
     Two empty rows have nothing in common: their similarity is 0, not 1, and so is an empty row's with itself.
@@ -43,4 +43,4 @@ def jaccard_similarity(participation: np.ndarray) -> np.ndarray:
     words[:, : packed.shape[1]] = packed
     out = np.empty((rows.shape[0], rows.shape[0]))
     _jaccard(words.view(np.uint64), rows.sum(axis=1, dtype=np.int64), out)
-    return out
+    return (out[np.triu_indices(len(out), 1)] if condensed else out).astype(dtype)

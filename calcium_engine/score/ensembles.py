@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from calcium_engine.membership import best_match, overlap
 from calcium_engine.schema import CalciumError, var
 from calcium_engine.score.truth import match, planted, rows_of, share_of
 
@@ -75,44 +76,13 @@ def _same_neurons(found: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     return truth.isel(neuron=rows)
 
 
-def best_match(planted: np.ndarray, found: np.ndarray) -> float:
-    """Compare two families of sets: 1 where each has its equal in the other, 0 where nothing is shared.
-
-    1 - (sum over planted of the distance to the nearest found + the same the other way) / (number of both), in Jaccard distance
-    (Mölter et al. 2018, BMC Biol 16:143).
-
-    Args:
-        planted: set × element, bool.
-        found: set × element, bool.
-
-    Returns:
-        The score; NaN where both families are empty.
-
-    >>> best_match(np.array([[1, 1, 0, 0]], dtype=bool), np.array([[1, 1, 1, 1]], dtype=bool))
-    0.5
-    """
-    if not len(planted) or not len(found):
-        return 0.0 if len(planted) or len(found) else float("nan")
-    jaccard = _jaccard(planted, found)
-    nearest = jaccard.max(axis=1).sum() + jaccard.max(axis=0).sum()
-    return float(nearest / (len(planted) + len(found)))
-
-
-def _jaccard(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Jaccard similarity of every set in `a` with every set in `b`; empty sets are like nothing."""
-    shared = a.astype(np.float64) @ b.astype(np.float64).T
-    union = a.sum(axis=1)[:, None] + b.sum(axis=1)[None, :] - shared
-    similarity: np.ndarray = shared / np.maximum(union, 1)
-    return similarity
-
-
 def _core_f1(members: np.ndarray, cores: np.ndarray) -> float:
     """Mean over planted ensembles of the F1 of the best core: F1 = 2J / (1 + J) of the Jaccard similarity J."""
     if not len(members):
         return float("nan")
     if not len(cores):
         return 0.0
-    nearest = _jaccard(members, cores).max(axis=1)
+    nearest = overlap(members, cores).max(axis=1)
     return float(np.mean(2 * nearest / (1 + nearest)))
 
 

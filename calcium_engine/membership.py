@@ -1,0 +1,171 @@
+"""Who belongs to an ensemble: core and peripheral neurons, by how often they take part in its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CORE_ALPHA = 0.01
+CORE_SHARE = 0.3
+CORE_LEAST = 3  # two neurons make no ensemble
+PERIPHERAL_ALPHA = 0.05
+MERGE_OVERLAP = 2 / 3  # of each core, over which two are one
+TAKES_PART = 0.05  # chance of the participation of a neuron that takes part in the events of the other
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What makes a neuron core: its share of the population's activity, and the chance below which participation counts."""
+
+    propensity: np.ndarray
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Members:
+    """Group × neuron: share of the group's events in which the neuron takes part, the chance of so large a one, core or not."""
+
+    share: np.ndarray
+    pvalue: np.ndarray
+    core: np.ndarray
+
+
+def members_of(participation: np.ndarray, labels: np.ndarray, n_groups: int, chance: Chance) -> Members:
+    """Judge the neurons of each group of events; labels are 1 to n_groups, others are of none."""
+    hits = np.array([participation[labels == k].sum(axis=0) for k in range(1, n_groups + 1)])
+    return judge_members(
+        hits.reshape(n_groups, participation.shape[1]), np.bincount(labels[labels > 0], minlength=n_groups + 1)[1:], chance
+    )
+
+
+def judge_members(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> Members:
+    """Judge neurons by the number of events in which each takes part (group × neuron), of so many (group).
+
+    By chance a neuron takes part in an event of s neurons with probability s times its share of the population's activity. (Its
+    share of all ensemble events would be no chance level: where one ensemble makes up most of them, its own core would fail.)
+    """
+    from scipy.special import bdtrc
+
+    n = np.maximum(n_events, 1)[:, None]
+    expected = np.minimum(hits.sum(axis=1, keepdims=True) / n * chance.propensity, 1.0)
+    pvalue = np.where(hits > 0, bdtrc(np.maximum(hits - 1.0, 0.0), n, expected), 1.0)
+    return Members(np.asarray(hits / n), pvalue, (pvalue < chance.alpha) & (hits >= CORE_SHARE * n))
+
+
+def peripheral(members: Members, core: np.ndarray) -> np.ndarray:
+    """Return who takes part more than chance explains (false-discovery rate, ensemble by ensemble), but is no core neuron."""
+    from scipy.stats import false_discovery_control
+
+    if not members.pvalue.size:
+        return np.zeros(core.shape, bool)
+    return np.asarray((false_discovery_control(members.pvalue, axis=1) <= PERIPHERAL_ALPHA) & ~core)
+
+
+def overlap(cores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Jaccard similarity of each set with each of others (set × element, bool); empty sets are like nothing."""
+    common = cores.astype(np.float64) @ others.T.astype(np.float64)
+    union: np.ndarray = cores.sum(axis=1)[:, None] + others.sum(axis=1)[None, :] - common
+    return np.asarray(common / np.maximum(union, 1.0))
+
+
+def best_match(one: np.ndarray, other: np.ndarray) -> float:
+    """Compare two families of sets: 1 where each has its equal in the other, 0 where nothing is shared.
+
+    1 - (sum over one of the distance to the nearest of the other + the same the other way) / (number of both), in Jaccard
+    distance (Mölter et al. 2018, BMC Biol 16:143).
+
+    Args:
+        one: set × element, bool.
+        other: set × element, bool.
+
+    Returns:
+        The score; NaN where both families are empty.
+
+    >>> best_match(np.array([[1, 1, 0, 0]], dtype=bool), np.array([[1, 1, 1, 1]], dtype=bool))
+    0.5
+    """
+    if not len(one) or not len(other):
+        return 0.0 if len(one) or len(other) else float("nan")
+    jaccard = overlap(one, other)
+    return float((jaccard.max(axis=1).sum() + jaccard.max(axis=0).sum()) / (len(one) + len(other)))
+
+
+def _same(members: Members) -> np.ndarray:
+    """Group × group: more than two thirds of the core of each take part in the events of the other, beyond chance.
+
+    Where events are few, a core neuron of one need not reach the core of the other, and still be in it.
+    """
+    core, takes_part = members.core.astype(np.float64), (members.pvalue < TAKES_PART).astype(np.float64)
+    share = (core @ takes_part.T) / np.maximum(core.sum(axis=1, keepdims=True), 1.0)
+    same = (share > MERGE_OVERLAP) & (share.T > MERGE_OVERLAP)
+    np.fill_diagonal(same, False)
+    return np.asarray(same)
+
+
+def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_events: int, chance: Chance) -> np.ndarray:
+    """Cut the tree at a distance, and further down where both sides have a core of their own; label of each event, -1: none.
+
+    Two ensembles that share neurons are more alike than random events are, and lie under one branch.
+    """
+    n = len(participation)
+    events: list[list[int]] = [[i] for i in range(n)]  # under each node
+    hits = list(participation.astype(np.int64))
+    parts: list[list[int]] = [[] for _ in range(n)]  # nodes with enough events into which each falls
+    roots = set(range(n))
+    for node, (left, right, height, _) in enumerate(tree, start=n):
+        if height > distance:
+            break  # heights only rise
+        a, b = int(left), int(right)
+        roots -= {a, b}
+        roots.add(node)
+        events.append(events[a] + events[b])
+        hits.append(hits[a] + hits[b])
+        found = parts[a] + parts[b]
+        if len(found) == 2 and len(parts[a]) == 1:
+            sizes = np.array([len(events[part]) for part in found])
+            members = judge_members(np.array([hits[part] for part in found]), sizes, chance)
+            if (members.core.sum(axis=1) < CORE_LEAST).any() or _same(members)[0, 1]:
+                found = []
+        parts.append(found if len(found) > 1 else [node] if len(events[node]) >= min_events else [])
+    labels = np.full(n, -1)
+    for label, part in enumerate((part for root in sorted(roots) for part in parts[root]), start=1):
+        labels[events[part]] = label
+    return labels
+
+
+def settle(participation: np.ndarray, labels: np.ndarray, min_events: int, chance: Chance) -> np.ndarray:
+    """Make ensembles of clusters of events, from 1, the one with the most events; -1: the event is of none.
+
+    Clusters of too few events are none, those whose cores share over two thirds of both are one, and those with too few core
+    neurons are none.
+    """
+    names, sizes = np.unique(labels[labels > 0], return_counts=True)
+    kept = names[sizes >= min_events]
+    labels = np.where(np.isin(labels, kept), np.searchsorted(kept, labels) + 1, -1)
+    n = len(kept)
+    members = members_of(participation, labels, n, chance)
+    while (pairs := np.argwhere(np.triu(_same(members)))).size:
+        common = [overlap(members.core[[one]], members.core[[other]])[0, 0] for one, other in pairs]
+        first, second = pairs[int(np.argmax(common))]
+        labels[labels == second + 1] = first + 1
+        labels[labels > second + 1] -= 1
+        n -= 1
+        members = members_of(participation, labels, n, chance)
+    full = [k for k in range(1, n + 1) if members.core[k - 1].sum() >= CORE_LEAST]
+    full.sort(key=lambda k: (-np.count_nonzero(labels == k), int(np.argmax(labels == k))))
+    ranked = np.full(len(labels), -1)
+    for rank, label in enumerate(full, start=1):
+        ranked[labels == label] = rank
+    return ranked
+
+
+def first_alike(cores: np.ndarray) -> list[int]:
+    """Return the sets that share no more than two thirds, of both, with an earlier one that is kept."""
+    kept: list[int] = []
+    for k, core in enumerate(cores):
+        common = (cores[kept] & core).sum(axis=1) if kept else np.zeros(0)
+        larger = np.maximum(cores[kept].sum(axis=1), core.sum()) if kept else np.ones(0)
+        if not (common > MERGE_OVERLAP * larger).any():
+            kept.append(k)
+    return kept
