@@ -12,11 +12,11 @@ from calcium_engine.coactivity import Bins
 from calcium_engine.schema import CalciumError, var
 from calcium_engine.spectra import DIGITS, largest_eigenvalue, shifted
 
-FLOOR = 0.5  # SD over the mean; activity below says nothing of what a neuron does together with others
+FLOOR = 0.25  # SD over the mean; activity below says little of what a neuron does together with others
 STEPS = 256.0  # of activity per SD: whole numbers, whose products are exact
 SHUFFLES = 10
 SPREADS = 4.0  # SD over the mean of the largest eigenvalue of shuffles, where a component begins: about 1 in 1000 recordings
-MEMBER_SPREADS = 2.0  # SD over the mean weight
+MEMBER_SPREADS = 1.75  # SD over the mean weight; the usual 2 leaves out members where ensembles are large
 ACTIVATION_ALPHA = 0.05  # false-discovery rate among bins
 MOST_NEURONS = 20_000
 ITERATIONS = 1000
@@ -32,7 +32,7 @@ class Spectrum:
 
 
 def binned_activity(recording: xr.Dataset, bins: Bins) -> np.ndarray:
-    """Deconvolved activity of each neuron in each bin, its part under half a standard deviation over the mean taken off.
+    """Deconvolved activity of each neuron in each bin, its part under a quarter of a standard deviation over the mean off.
 
     Standardised, as whole numbers of 1/256 SD; a neuron that does nothing is 0.
     """
@@ -47,6 +47,14 @@ def binned_activity(recording: xr.Dataset, bins: Bins) -> np.ndarray:
     activity = total[:, bins.first + bins.width] - total[:, bins.first]
     high = np.maximum(_standardized(activity) - FLOOR, 0.0)
     return np.asarray(np.rint(STEPS * _standardized(high)))
+
+
+def apart(bins: Bins) -> np.ndarray:
+    """Return bins that do not overlap: all, or every so many of sliding ones."""
+    if bins.by_bin or len(bins.first) < 2 or bins.first[1] >= bins.first[0] + bins.width[0]:
+        return np.arange(len(bins.first))
+    start = bins.first[np.searchsorted(bins.epoch, bins.epoch)]
+    return np.flatnonzero((bins.first - start) % bins.width[0] == 0)
 
 
 def _standardized(rows: np.ndarray) -> np.ndarray:
@@ -120,12 +128,15 @@ def activation(weights: np.ndarray, activity: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(projection > 0, projection**2 - weights**2 @ z**2, 0.0))
 
 
-def activated(weights: np.ndarray, activity: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each component's activation in units of its spread by chance, and the bins in which it is over chance."""
+def activated(weights: np.ndarray, activity: np.ndarray, thinned: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each component's activation in units of its spread by chance, and the bins in which it is over chance.
+
+    Chance is told from the bins that do not overlap.
+    """
     from scipy.stats import false_discovery_control
 
     observed = activation(weights, activity)
-    chance = np.concatenate([activation(weights, one) for one in shifted(activity, SHUFFLES, seed)], axis=1)
+    chance = np.concatenate([activation(weights, one) for one in shifted(thinned, SHUFFLES, seed)], axis=1)
     over = np.zeros(observed.shape, bool)
     for row, (mine, null) in enumerate(zip(observed, np.sort(chance, axis=1), strict=True)):
         pvalue = (1 + len(null) - np.searchsorted(null, mine, side="left")) / (1 + len(null))

@@ -141,9 +141,10 @@ def _by_jaccard(search: _Search) -> _Found:
 def _by_ica(search: _Search) -> _Found:
     """Find directions in which neurons vary together more than shifted ones, and turn them until they are independent."""
     activity = components.binned_activity(search.recording, search.activity.bins)
-    spectrum = components.spectrum(activity, search.seed)
-    weights = components.rotate(spectrum.vectors, activity, search.seed)
-    strength, activated = components.activated(weights, activity, search.seed)
+    thinned = activity[:, components.apart(search.activity.bins)]
+    spectrum = components.spectrum(thinned, search.seed)
+    weights = components.rotate(spectrum.vectors, thinned, search.seed)
+    strength, activated = components.activated(weights, activity, thinned, search.seed)
     cores, many = components.members(weights), stretches(activated, search.activity.bins.epoch)
     order = [k for k in np.argsort(-many, kind="stable") if many[k] >= search.min_events and cores[k].sum() >= CORE_LEAST]
     order = [order[i] for i in first_alike(cores[order])]
@@ -154,7 +155,7 @@ def _by_ica(search: _Search) -> _Found:
         cores[order],
         strength[order],
         activated[order],
-        lambda: _half_components(activity, cores[order], len(spectrum.vectors), search),
+        lambda: _half_components(thinned, cores[order], len(spectrum.vectors), search),
         {
             "ensemble_weight": weights[order],
             "cut_value": number,
@@ -229,7 +230,7 @@ def find_ensembles(
 
     Returns:
         The recording with, by `ensemble` (1 is the one with the most events): `is_core` ("jaccard": p < 0.01 / neurons and
-        membership of at least 0.3; "ica": weight over mean + 2 SD, and `ensemble_weight`; a neuron may be in several),
+        membership of at least 0.3; "ica": weight over mean + 1.75 SD, and `ensemble_weight`; a neuron may be in several),
         `is_peripheral` (takes part more than chance explains, at a false-discovery rate of 5 %), `membership` (share of its
         events in which a neuron takes part), `membership_pvalue`, `ensemble_size`, `ensemble_event_count`, `ensemble_rate`,
         `ensemble_stability` (split halves; under 0.5 is unstable), `ensemble_activation` (bin; share of the core that is active;

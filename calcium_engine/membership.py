@@ -11,6 +11,7 @@ CORE_SHARE = 0.3
 CORE_LEAST = 3  # two neurons make no ensemble
 PERIPHERAL_ALPHA = 0.05
 MERGE_OVERLAP = 2 / 3  # of each core, over which two are one
+DIFFERS = 0.05  # chance of so unequal a participation, under which a neuron tells two groups of events apart
 TAKES_PART = 0.05  # chance of the participation of a neuron that takes part in the events of the other
 
 
@@ -103,6 +104,23 @@ def _same(members: Members) -> np.ndarray:
     return np.asarray(same)
 
 
+def _distinct(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> bool:
+    """Tell whether over a third of the core of either group take part in significantly fewer events of the other.
+
+    Fisher's exact test, neuron by neuron. Clustering puts like events together, so that the halves of one ensemble differ in some
+    neurons too; but not in so many of both.
+    """
+    from scipy.stats import hypergeom
+
+    members = judge_members(hits, n_events, chance)
+    for one in (0, 1):
+        core = members.core[one]
+        fewer = hypergeom.sf(hits[one, core] - 1, n_events.sum(), hits[:, core].sum(axis=0), n_events[one]) < DIFFERS
+        if core.sum() < CORE_LEAST or fewer.sum() <= (1 - MERGE_OVERLAP) * core.sum():
+            return False
+    return not bool(_same(members)[0, 1])
+
+
 def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_events: int, chance: Chance) -> np.ndarray:
     """Cut the tree at a distance, and further down where both sides have a core of their own; label of each event, -1: none.
 
@@ -124,8 +142,7 @@ def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_eve
         found = parts[a] + parts[b]
         if len(found) == 2 and len(parts[a]) == 1:
             sizes = np.array([len(events[part]) for part in found])
-            members = judge_members(np.array([hits[part] for part in found]), sizes, chance)
-            if (members.core.sum(axis=1) < CORE_LEAST).any() or _same(members)[0, 1]:
+            if not _distinct(np.array([hits[part] for part in found]), sizes, chance):
                 found = []
         parts.append(found if len(found) > 1 else [node] if len(events[node]) >= min_events else [])
     labels = np.full(n, -1)
