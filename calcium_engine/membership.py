@@ -17,9 +17,9 @@ TAKES_PART = 0.05  # chance of the participation of a neuron that takes part in 
 
 @dataclass(frozen=True)
 class Chance:
-    """What makes a neuron core: its share of the population's activity, and the chance below which participation counts."""
+    """What makes a neuron core: how likely it takes part by chance, and the chance below which participation counts."""
 
-    propensity: np.ndarray
+    propensity: np.ndarray  # neuron, share of the population's activity outside ensemble events
     alpha: float
 
 
@@ -43,8 +43,8 @@ def members_of(participation: np.ndarray, labels: np.ndarray, n_groups: int, cha
 def judge_members(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> Members:
     """Judge neurons by the number of events in which each takes part (group × neuron), of so many (group).
 
-    By chance a neuron takes part in an event of s neurons with probability s times its share of the population's activity. (Its
-    share of all ensemble events would be no chance level: where one ensemble makes up most of them, its own core would fail.)
+    By chance a neuron takes part in an event of s neurons with probability s times its propensity. (Its share of all ensemble
+    events would be no chance level: where one ensemble makes up most of them, its own core would fail.)
     """
     from scipy.special import bdtrc
 
