@@ -25,7 +25,7 @@ VARIANCE = 0.8
 LEAST_BINS, LEAST_MEMBERS, LEAST_SHARE = 5, 3, 0.5
 MOST_CLUSTERS = 50
 WEIGHT = 2.0  # SD over the mean weight, from which on a neuron is a member
-TURNS, STILL = 500, 1e-5
+TURNS, STILL = 200, 1e-4
 
 
 def binary(activity: np.ndarray) -> np.ndarray:
