@@ -24,6 +24,13 @@ def labelled(recording, **attrs):
     return recording.assign(ensemble_event_label=labels)
 
 
+def outer_of(recording, many):
+    """So many of the first neurons peripheral to the first ensemble."""
+    outer = np.zeros(recording["is_core"].shape, dtype=bool)
+    outer[0, :many] = True
+    return recording["is_peripheral"].copy(data=outer)
+
+
 def without_ensembles(recording, events=None):
     none = {name: slice(0, 0) for name in ("ensemble", "ensemble_other", "compared_ensemble")}
     empty = recording.isel(none, missing_dims="ignore")
@@ -65,7 +72,10 @@ def test_members_and_match_are_counted(recording):
     core, outer = recording["is_core"].values, recording["is_peripheral"].values
     outside = (outer.any(axis=0) & ~core.any(axis=0)).sum()
     assert f"{core.any(axis=0).sum()} neurons are in the core of an ensemble, 0 of them in several" in said(recording)
-    assert f"; {outside} other" in said(recording)
+    assert f"; {outside} other" in said(recording) if outside else "; no other is peripheral" in said(recording)
+    for many, words in ((0, "no other is"), (1, "1 other is"), (2, "2 others are")):
+        made = recording.assign(is_core=recording["is_core"] & (recording["neuron"] > 3), is_peripheral=outer_of(recording, many))
+        assert f"; {words} peripheral (" in said(made)
     match = recording["ensemble_event_match"].values
     assert f"median: {np.nanmedian(match):.3g} (90 %" in said(recording)
     older = recording.drop_vars(["is_peripheral", "ensemble_event_match"])

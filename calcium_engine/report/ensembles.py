@@ -138,8 +138,8 @@ def _about_members(recording: xr.Dataset) -> list[str]:
     said = f"{many} in the core of an ensemble, {int((cores > 1).sum()):,} of them in several"
     if has(recording, "is_peripheral"):
         outer = recording["is_peripheral"].values.any(axis=0) & (cores == 0)
-        more = several(int(outer.sum()), "other is", "others are")
-        said += f"; {more} peripheral: they take part more often than chance explains, but are in no core"
+        more = several(int(outer.sum()), "other is", "others are") if outer.any() else "no other is"
+        said += f"; {more} peripheral (takes part more often than chance explains, but is in no core)"
     return [f"{said}."]
 
 
