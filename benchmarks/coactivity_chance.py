@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
-import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 import xarray as xr
 from bursty import bursty_recording
@@ -18,6 +13,7 @@ from coactivity_bars import Bar
 from coactivity_laws import quantile
 from common import SAMPLING_RATE, table
 from scipy import stats
+from workers import in_workers
 
 import calcium_engine as ce
 from calcium_engine.ensemble_events import RULES
@@ -42,22 +38,6 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "2.5/min": {**BASE, "ensemble_rate": 2.5},
     "planted, ±90 % over 120 s": {**BASE, "modulation": 0.9},
 }
-
-
-def in_workers(task: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
-    """Call `task` in two processes of one thread each; results in the order of the arguments."""
-    return list(_workers().map(task, *arguments))
-
-
-@cache
-def _workers() -> ProcessPoolExecutor:
-    """They stay for all that is to be done: to import and compile takes each of them some seconds."""
-    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"), initializer=_alone)
-
-
-def _alone() -> None:
-    numba.set_num_threads(1)
-    warnings.simplefilter("ignore", UserWarning)
 
 
 def judge_independent(seeds: range, shuffled: int) -> tuple[dict[str, Any], list[Bar]]:

@@ -45,6 +45,7 @@ from calcium_engine.plot import (
     plot_transient,
     plot_transitions,
 )
+from calcium_engine.power import ensemble_power
 from calcium_engine.recipe import analyze
 from calcium_engine.report import write_report
 from calcium_engine.retention import retention_test
@@ -65,6 +66,7 @@ __all__ = [
     "deconvolve",
     "denoise",
     "detect_events",
+    "ensemble_power",
     "estimate_baseline",
     "estimate_noise",
     "fetch_intro",

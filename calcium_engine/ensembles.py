@@ -248,28 +248,47 @@ def find_ensembles(
         CalciumError: an unknown method, cut or linkage, or numbers out of range.
     """
     recording = fresh(recording, "find_ensembles")
-    participation = var("participation").check(recording).values
+    var("participation").check(recording)
     _check(method, cut, linkage, variance, min_events, seed)
     if method == "ica":
         var("deconvolved").check(recording)
-    activity = activity_of(recording)
+    search = _search(recording, cut, linkage, variance, min_events, seed)
+    found = METHODS[method](search)
+    compared = _compare(search, method, found) if compare else {}
+    chosen: dict[str, Attr | None] = {"method": method, "linkage": linkage, "min_events": min_events, "seed": seed}
+    table: dict[str, np.ndarray] = {
+        "similarity": jaccard_similarity(search.participation, dtype=np.float32),
+        "linkage": search.tree,
+        "explained_variance": explained_variance(search.participation),
+        **found.table,
+        **_describe(search, found),
+        **{name: values for name, values in compared.items() if isinstance(values, np.ndarray)},
+    }
+    summary = {name: value for name, value in compared.items() if name not in table}
+    result = _assemble(recording, table, chosen | found.summary | summary | {"n_ensembles": len(found.cores)})
+    return record(result, "find_ensembles", **chosen, cut=cut, variance=variance, compare=compare)
+
+
+def cores_of(
+    recording: xr.Dataset,
+    *,
+    cut: str | int | float = "null",
+    linkage: str = "average",
+    variance: float = 0.8,
+    min_events: int = 5,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return the cores alone (ensemble × neuron) that `find_ensembles` finds by Jaccard similarity with these arguments."""
+    return _by_jaccard(_search(recording, cut, linkage, variance, min_events, seed)).cores
+
+
+def _search(recording: xr.Dataset, cut: str | int | float, linkage: str, variance: float, min_events: int, seed: int) -> _Search:
+    """Look up what both methods look at."""
+    participation, activity = recording["participation"].values, activity_of(recording)
     active = np.bincount(activity.neurons_in_bins()[0], minlength=recording.sizes["neuron"])
     chance = active / max(1, len(activity.bins.first))
     tree = make_tree(distances(participation), linkage)
-    search = _Search(recording, participation, activity, chance, tree, linkage, cut, variance, min_events, seed)
-    found = METHODS[method](search)
-    compared = _compare(search, method, found) if compare else {}
-    parameters: dict[str, Attr | None] = {"method": method, "linkage": linkage, "min_events": min_events, "seed": seed}
-    table: dict[str, np.ndarray] = {
-        "similarity": jaccard_similarity(participation, dtype=np.float32),
-        "linkage": tree,
-        "explained_variance": explained_variance(participation),
-        **found.table,
-        **_describe(search, found),
-        **{name: values for name, values in compared.items() if name in ("compared_is_core", "compared_match")},
-    }
-    summary = parameters | found.summary | {name: value for name, value in compared.items() if name not in table}
-    return _assemble(recording, table, summary | {"n_ensembles": len(found.cores)}, parameters | {"cut": cut, "compare": compare})
+    return _Search(recording, participation, activity, chance, tree, linkage, cut, variance, min_events, seed)
 
 
 def _check(method: str, cut: str | int | float, linkage: str, variance: float, min_events: int, seed: int) -> None:
@@ -344,15 +363,12 @@ def _describe(search: _Search, found: _Found) -> dict[str, np.ndarray]:
     }
 
 
-def _assemble(
-    recording: xr.Dataset, table: dict[str, np.ndarray], summary: dict[str, Any], parameters: dict[str, Attr | None]
-) -> xr.Dataset:
+def _assemble(recording: xr.Dataset, table: dict[str, np.ndarray], summary: dict[str, Any]) -> xr.Dataset:
     """Label the results and note how they were found."""
-    n_ensembles = len(table["is_core"])
     result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
     result["ensemble_event_label"].attrs.update({key: plain(value) for key, value in summary.items() if value is not None})
     coords = {"ensemble_event_other": recording["ensemble_event"].values}
-    coords |= {name: np.arange(1, n_ensembles + 1) for name in ("ensemble", "ensemble_other")}
+    coords |= {name: np.arange(1, result.sizes["ensemble"] + 1) for name in ("ensemble", "ensemble_other")}
     if "compared_is_core" in table:
-        coords["compared_ensemble"] = np.arange(1, len(table["compared_is_core"]) + 1)
-    return record(result.assign_coords(coords), "find_ensembles", **parameters)
+        coords["compared_ensemble"] = np.arange(1, result.sizes["compared_ensemble"] + 1)
+    return result.assign_coords(coords)

@@ -37,6 +37,7 @@ from calcium_engine.indicators import get_indicator
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.pairwise import compute_pairwise
+from calcium_engine.power import ensemble_power
 from calcium_engine.retention import retention_test
 from calcium_engine.schema import COORDINATES, VARIABLES, Attr, CalciumError, plain
 
@@ -59,6 +60,7 @@ STEPS: dict[str, Callable[..., xr.Dataset]] = {
         compute_pairwise,
         find_ensemble_events,
         find_ensembles,
+        ensemble_power,
     )
 }
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from recordings import RATE, poisson_events, with_events
 
-from calcium_engine import kernels
 from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.ensemble_events import find_ensemble_events
-from calcium_engine.ensembles import Clustering, _cluster, _tree, find_ensembles
+from calcium_engine.clustering import distances, labels_at, make_tree
+from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.io import make_recording
+from calcium_engine.membership import Chance, settle
 from calcium_engine.noise import estimate_noise
 
 
@@ -149,6 +150,6 @@ def test_ensembles_that_are_one_are_merged():
     participation = np.zeros((40, 30), bool)
     participation[:, :10] = rng.random((40, 10)) < 0.6
 
-    tree = _tree(kernels.jaccard_similarity(participation), "average")
-    split = Clustering("average", 0.45, 3, np.full(30, 1 / 30), 0.01 / 30)
-    assert _cluster(participation, tree, split).max() == 1
+    clusters = labels_at(make_tree(distances(participation), "average"), 0.45)
+    assert clusters.max() > 1
+    assert settle(participation, clusters, 3, Chance(np.full(30, 1 / 30), 0.01 / 30)).max() == 1
