@@ -105,15 +105,41 @@ def test_without_ensembles_the_first_sentence_says_why_and_what_could_have_been_
     assert first.startswith(f"No ensembles: {why}.")
     assert (
         "An ensemble of 20 neurons active 24 times would have been found with probability 0.8 if its members took part in at "
-        "least 60 % of its events (20 planted at each share)."
+        "least 60 % of its events (20 planted)."
     ) in first
     blind = with_power(made, least=None)
+    blind["ensemble_power"][-1] = 0.35
     most = float(blind["ensemble_power"].max())
     said_of_blind = ensembles.about_ensembles(blind)[0]
     assert "Even an ensemble of 20 neurons active 24 times, its members taking part in all of its events" in said_of_blind
-    assert f"would have been found with probability {most:g} only" in said_of_blind
+    assert f"would have been found with probability {most:g} only (20 planted)" in said_of_blind
+    never = made.assign(ensemble_power=(blind["ensemble_power"] * 0).assign_attrs(blind["ensemble_power"].attrs))
+    assert "would not have been found (20 planted)" in said(never)
+    assert "found by 'jaccard'" in said(labelled(never, method="ica"))
     assert "would have been" not in said(made.drop_vars("ensemble_power"))
     assert "would have been" not in said(made.assign(ensemble_power=made["ensemble_power"] * np.nan))
+
+
+def test_where_no_ensembles_were_found_the_report_plants_some(tmp_path, monkeypatch):
+    asked = []
+
+    def plant(recording):
+        asked.append(recording)
+        return with_power(recording)
+
+    monkeypatch.setattr(ensembles, "ensemble_power", plant)
+    made = finished_recording(neurons=8, ensembles=0)
+    bare = made.drop_dims("planted_reliability")
+    text = write_report(bare, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "An ensemble of 20 neurons active 24 times would have been found" in text
+    assert "What this recording could show" in text and len(asked) == 1
+    sought = bare.drop_vars("ensemble_event_label")
+    for other in (made, finished_recording(), sought, finished_recording(neurons=3, ensembles=0).drop_vars("ensemble_power")):
+        write_report(other, tmp_path / "report.html", figures={}, overwrite=True)
+    assert len(asked) == 1
+    monkeypatch.undo()
+    without_activity = bare.drop_vars("event_onset")
+    assert ensembles.with_power(without_activity) is without_activity
 
 
 def test_the_order_of_recruitment_is_told_with_bonferroni_over_the_ensembles_that_were_tested(recording):
