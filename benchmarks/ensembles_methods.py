@@ -9,10 +9,10 @@ from typing import Any
 import ensembles_peers as peers
 import numpy as np
 import xarray as xr
-from calcium_engine.membership import best_match
 from ensembles_conditions import draw, in_bins, read_activity
 
 import calcium_engine as ce
+from calcium_engine.membership import best_match
 
 NULL, ICA = "jaccard, null", "ica"
 OURS: dict[str, dict[str, Any]] = {

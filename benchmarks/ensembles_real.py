@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from calcium_engine.membership import best_match
 from coactivity_real import recordings
 from common import table
 from ensembles_chance import with_activity
@@ -19,6 +18,7 @@ from ensembles_methods import OURS
 
 import calcium_engine as ce
 from calcium_engine.coactivity import activity_of
+from calcium_engine.membership import best_match
 
 PUBLISHED = {"zf_20151104": "population/zf_20151104-f1/zf_20151104-f1_assembly_assignments.csv"}
 NAMES = ("zf1", "zf_20151104", "xsembles")

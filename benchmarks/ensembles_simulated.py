@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from bootstrap import Measure, show
-from calcium_engine.membership import best_match
 from coactivity_bars import Bar
 from ensembles_methods import ICA
 from workers import in_workers
 
 import calcium_engine as ce
+from calcium_engine.membership import best_match
 
 STANDARD = "standard"
 BASE: dict[str, Any] = {

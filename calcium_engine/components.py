@@ -16,7 +16,7 @@ FLOOR = 0.25  # SD over the mean; activity below says little of what a neuron do
 STEPS = 256.0  # of activity per SD: whole numbers, whose products are exact
 SHUFFLES = 10
 SPREADS = 4.0  # SD over the mean of the largest eigenvalue of shuffles, where a component begins: about 1 in 1000 recordings
-MEMBER_SPREADS = 1.75  # SD over the mean weight; the usual 2 leaves out members where ensembles are large
+MEMBER_SPREADS = 1.75  # SD over the mean weight
 ACTIVATION_ALPHA = 0.05  # false-discovery rate among bins
 MOST_NEURONS = 20_000
 ITERATIONS = 1000
@@ -113,8 +113,20 @@ def rotate(vectors: np.ndarray, activity: np.ndarray, seed: int) -> np.ndarray:
 
 
 def members(weights: np.ndarray) -> np.ndarray:
-    """Return who weighs more than two standard deviations over the mean of all neurons (component × neuron)."""
-    return np.asarray(weights > weights.mean(axis=1, keepdims=True) + MEMBER_SPREADS * weights.std(axis=1, keepdims=True))
+    """Return who weighs much (component × neuron): over mean + 1.75 SD, or over the split of the weights where that is lower.
+
+    An ensemble of many of the neurons widens the spread by which they are judged; the split, which makes the variance within two
+    classes least (Otsu 1979, IEEE Trans Syst Man Cybern 9:62), lies beside few heavy neurons among many light ones.
+    """
+    if weights.shape[1] < 2:
+        return np.zeros(weights.shape, bool)
+    ordered = np.sort(weights, axis=1)
+    n, below = weights.shape[1], np.arange(1, weights.shape[1])
+    sums = np.cumsum(ordered, axis=1)
+    between = below * (n - below) * (sums[:, :-1] / below - (sums[:, -1:] - sums[:, :-1]) / (n - below)) ** 2
+    split = np.take_along_axis(ordered, between.argmax(axis=1)[:, None], axis=1)  # the heaviest of the light ones
+    spread = weights.mean(axis=1, keepdims=True) + MEMBER_SPREADS * weights.std(axis=1, keepdims=True)
+    return np.asarray(weights > np.minimum(spread, split))
 
 
 def activation(weights: np.ndarray, activity: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from calcium_engine.schema import Attr, CalciumError, fresh, plain, record, samp
 HALVES = 10  # of the events
 HALF_RECORDINGS = 5
 BLOCKS = 20  # of the recording, half of which make a half
+COMES_BACK = 2  # activations of a component, fewer of which are no ensemble
 COMPARED_WORK = 2e10  # neurons² × bins, above which the other method is left out
 AGREEMENT = 0.5  # Best Match of two methods, under which they disagree
 
@@ -44,17 +45,13 @@ class _Search:
     participation: np.ndarray
     activity: Activity
     chance: np.ndarray  # neuron, share of bins in which it is active
+    propensity: np.ndarray  # neuron, share of the population's activity outside ensemble events
     tree: np.ndarray  # of the ensemble events
     linkage: str
     cut: str | int | float
     variance: float
     min_events: int
     seed: int
-
-    @property
-    def propensity(self) -> np.ndarray:
-        """Each neuron's share of the population's activity."""
-        return np.asarray(self.chance / max(self.chance.sum(), 1e-300))
 
     @property
     def core(self) -> Chance:
@@ -146,7 +143,7 @@ def _by_ica(search: _Search) -> _Found:
     weights = components.rotate(spectrum.vectors, thinned, search.seed)
     strength, activated = components.activated(weights, activity, thinned, search.seed)
     cores, many = components.members(weights), stretches(activated, search.activity.bins.epoch)
-    order = [k for k in np.argsort(-many, kind="stable") if many[k] >= search.min_events and cores[k].sum() >= CORE_LEAST]
+    order = [k for k in np.argsort(-many, kind="stable") if many[k] >= COMES_BACK and cores[k].sum() >= CORE_LEAST]
     order = [order[i] for i in first_alike(cores[order])]
     labels = _strongest(search, strength[order], activated[order])
     number = np.arange(1, len(spectrum.values) + 1)
@@ -214,23 +211,24 @@ def find_ensembles(
         recording: with ensemble events; for "ica" and the comparison also with `deconvolved`.
         method: "jaccard" or "ica".
         cut: where the tree of "jaccard" is cut. "null" (default): at the Jaccard distance below which only 0.1 % of pairs of
-            random events of the same sizes lie, drawn in proportion to the neurons' activity, and below that wherever both
-            branches have a core of their own. The others cut to the letter of their rule. "pca_variance": into as many clusters
-            as principal components of the participation are needed to explain `variance`; "pca_shift": into one more than
-            components stand out from those of neurons shifted against each other; "silhouette", "contrast": the number of
-            clusters that part events best (Rousseeuw 1987; Beggs & Plenz 2004); "gap": the fewest that part them better than
+            random events of the same sizes lie, drawn in proportion to the neurons' activity outside ensemble events, and below
+            that wherever both branches have a core of their own. The others cut to the letter of their rule. "pca_variance": into
+            as many clusters as principal components of the participation are needed to explain `variance`; "pca_shift": into one
+            more than components stand out from those of neurons shifted against each other; "silhouette", "contrast": the number
+            of clusters that part events best (Rousseeuw 1987; Beggs & Plenz 2004); "gap": the fewest that part them better than
             random events (Tibshirani et al. 2001); a whole number: so many clusters; a fraction between 0 and 1: at that
             distance. "pca_variance", "silhouette", "contrast" and numbers cut whether or not there is anything to part.
         linkage: of "jaccard": average (default), complete, single, ward (with "contrast", as is usual) or weighted.
         variance: of "pca_variance".
-        min_events: a cluster of fewer is no ensemble, nor is one with under three core neurons; their events are left unassigned.
+        min_events: of "jaccard": a cluster of fewer is no ensemble, nor is one with under three core neurons; their events are
+            left unassigned. (A component stands out from chance by itself, and needs only to be active twice.)
         compare: whether the other method is tried too, and how far they agree is noted. "ica" needs `deconvolved`, and is left
             out where neurons and bins are so many that it would take long.
         seed: of random events, shifts and halves.
 
     Returns:
         The recording with, by `ensemble` (1 is the one with the most events): `is_core` ("jaccard": p < 0.01 / neurons and
-        membership of at least 0.3; "ica": weight over mean + 1.75 SD, and `ensemble_weight`; a neuron may be in several),
+        membership of at least 0.3; "ica": a large weight, and `ensemble_weight`; a neuron may be in several),
         `is_peripheral` (takes part more than chance explains, at a false-discovery rate of 5 %), `membership` (share of its
         events in which a neuron takes part), `membership_pvalue`, `ensemble_size`, `ensemble_event_count`, `ensemble_rate`,
         `ensemble_stability` (split halves; under 0.5 is unstable), `ensemble_activation` (bin; share of the core that is active;
@@ -285,10 +283,26 @@ def cores_of(
 def _search(recording: xr.Dataset, cut: str | int | float, linkage: str, variance: float, min_events: int, seed: int) -> _Search:
     """Look up what both methods look at."""
     participation, activity = recording["participation"].values, activity_of(recording)
-    active = np.bincount(activity.neurons_in_bins()[0], minlength=recording.sizes["neuron"])
-    chance = active / max(1, len(activity.bins.first))
+    rows, bins = activity.neurons_in_bins()
+    n_neurons = recording.sizes["neuron"]
+    chance = np.bincount(rows, minlength=n_neurons) / max(1, len(activity.bins.first))
+    # an ensemble that makes up most of its neurons' activity would be no more than chance by the share of all activity; one more
+    # each, so that those with little activity besides are not beyond chance wherever they take part
+    outside = np.bincount(rows[~_inside_events(recording)[bins]], minlength=n_neurons) + (chance > 0)
+    propensity = outside / max(1, outside.sum())
     tree = make_tree(distances(participation), linkage)
-    return _Search(recording, participation, activity, chance, tree, linkage, cut, variance, min_events, seed)
+    return _Search(recording, participation, activity, chance, propensity, tree, linkage, cut, variance, min_events, seed)
+
+
+def _inside_events(recording: xr.Dataset) -> np.ndarray:
+    """Return which bins lie in an ensemble event, or touch one."""
+    time, start = recording["bin_time"].values, recording["ensemble_event_start"].values
+    first = np.searchsorted(time, start)
+    last = np.searchsorted(time, start + recording["ensemble_event_duration"].values)
+    edges = np.zeros(len(time) + 1, np.int64)
+    np.add.at(edges, np.maximum(first - 1, 0), 1)
+    np.add.at(edges, np.minimum(last + 1, len(time)), -1)
+    return np.asarray(np.cumsum(edges[:-1]) > 0)
 
 
 def _check(method: str, cut: str | int | float, linkage: str, variance: float, min_events: int, seed: int) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from recordings import RATE, poisson_events, with_events
 
+from calcium_engine.clustering import distances, labels_at, make_tree
 from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.ensemble_events import find_ensemble_events
-from calcium_engine.clustering import distances, labels_at, make_tree
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.io import make_recording
