@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ensembles_conditions import SERIES
+from ensembles_conditions import KINDS, SERIES
 from ensembles_methods import ICA, NULL
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -60,6 +60,9 @@ def _draw_all(place: Any, series: Mapping[str, Any], n_rows: int) -> None:
         _draw_series(axes, series[names[i]])
         axes.set(xlabel=SERIES[names[i]].label, ylim=(0, 1.02))
         axes.tick_params(labelleft=i % COLUMNS == 0)
+        if names[i] == "kinds":
+            axes.set_xticks(range(len(KINDS)), KINDS)
+            axes.set(xlabel="size of assemblies", xlim=(-0.3, 2.3))
         if i % COLUMNS == 0:
             axes.set_ylabel("Best Match")
     handles = [Line2D([], [], label=name, **look) for name, look in LOOKS.items()]

@@ -55,9 +55,7 @@ def judge_simulated(seeds: range, *, quick: bool, workers: int) -> tuple[dict[st
     jobs = [(name, seed) for name in names for seed in seeds]
     print(f"{len(jobs)} simulated recordings …", file=sys.stderr, flush=True)
     scores = in_workers(_judge, *zip(*jobs, strict=True), workers=workers)
-    table = Measure(
-        f"ensembles of simulated recordings, {len(seeds)} of each, by what is planted", lambda x: float(np.nanmean(x))
-    )
+    table = Measure(f"ensembles of simulated recordings, {len(seeds)} of each, by what is planted", _mean)
     for (name, _), score in zip(jobs, scores, strict=True):
         for what in MEASURES:
             table.add(name, what, np.array([score[what]]))
@@ -67,6 +65,12 @@ def judge_simulated(seeds: range, *, quick: bool, workers: int) -> tuple[dict[st
     return {
         "scores": [{"condition": name, "seed": seed, **score} for (name, seed), score in zip(jobs, scores, strict=True)]
     }, bars
+
+
+def _mean(scores: np.ndarray) -> float:
+    """Mean of the recordings that have the score; none has, where neither half of any shows an ensemble."""
+    known = scores[np.isfinite(scores)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _judge(name: str, seed: int) -> dict[str, float]:
@@ -79,7 +83,7 @@ def _judge(name: str, seed: int) -> dict[str, float]:
         _analyze(planted[["fluorescence"]].isel(frame=part))["is_core"].values
         for part in (slice(None, middle), slice(middle, None))
     ]
-    by_ica = ce.score_ensembles(ce.find_ensembles(ce.deconvolve(found), method=ICA, compare=False))
+    by_ica = ce.score_ensembles(ce.find_ensembles(found, method=ICA, compare=False))
     return {
         CORE: score["core_f1"],
         EVENT: score["ensemble_event_f1"],
