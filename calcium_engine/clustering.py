@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from calcium_engine.chance import random_events
 from calcium_engine.kernels import jaccard_similarity
 from calcium_engine.spectra import DIGITS, gram, largest_eigenvalue, shifted
 
@@ -89,17 +90,6 @@ def explained_variance(participation: np.ndarray) -> np.ndarray:
     values = np.maximum(np.linalg.eigvalsh(gram(participation.astype(np.float64)))[::-1], 0.0)
     total = values.sum()
     return np.asarray(np.round(values / total, DIGITS)) if total > 0 else np.zeros(0)
-
-
-def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng: np.random.Generator) -> np.ndarray:
-    """Events of the given sizes (resampled) whose neurons are drawn without replacement, in proportion to their activity."""
-    with np.errstate(divide="ignore"):
-        keys = np.log(propensity) + rng.gumbel(size=(n_events, len(propensity)))
-    order = np.argsort(-keys, axis=1, kind="stable")
-    wanted = np.minimum(rng.choice(sizes, n_events), np.count_nonzero(propensity))
-    events = np.zeros((n_events, len(propensity)), bool)
-    np.put_along_axis(events, order, np.arange(len(propensity)) < wanted[:, None], axis=1)
-    return events
 
 
 def _null(events: Events) -> Cut:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calcium_engine.chance import chance_to_take_part
+
 CORE_ALPHA = 0.01
 CORE_SHARE = 0.3
 CORE_LEAST = 3  # two neurons make no ensemble
@@ -43,13 +45,13 @@ def members_of(participation: np.ndarray, labels: np.ndarray, n_groups: int, cha
 def judge_members(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> Members:
     """Judge neurons by the number of events in which each takes part (group × neuron), of so many (group).
 
-    By chance a neuron takes part in an event of s neurons with probability s times its propensity. (Its share of all ensemble
-    events would be no chance level: where one ensemble makes up most of them, its own core would fail.)
+    By chance a neuron takes part as independent ones do in events of so many. (Its share of all ensemble events would be no
+    chance level: where one ensemble makes up most of them, its own core would fail.)
     """
     from scipy.special import bdtrc
 
     n = np.maximum(n_events, 1)[:, None]
-    expected = np.minimum(hits.sum(axis=1, keepdims=True) / n * chance.propensity, 1.0)
+    expected = chance_to_take_part(chance.propensity, (hits.sum(axis=1, keepdims=True) / n)[:, 0])
     pvalue = np.where(hits > 0, bdtrc(np.maximum(hits - 1.0, 0.0), n, expected), 1.0)
     return Members(np.asarray(hits / n), pvalue, (pvalue < chance.alpha) & (hits >= CORE_SHARE * n))
 

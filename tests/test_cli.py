@@ -50,6 +50,8 @@ def test_a_run_writes_the_whole_result(result):
     assert "<html" in (result / "report.html").read_text(encoding="utf-8")
     recording = io.open_recording(result / "recording.zarr")
     assert len(pd.read_csv(result / "tables/events.csv")) == recording.sizes["event"] > 0
+    none = recording.sizes["ensemble"] == 0
+    assert ("ensemble_power" in recording) == (result / "figures/20_power.png").exists() == none
     assert (result / "recipe.toml").read_text(encoding="utf-8") == recording.attrs["recipe"]
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from recordings import RATE, poisson_events, with_events
 
 from calcium_engine import compute_coactivity, find_ensemble_events, find_ensembles
-from calcium_engine.clustering import CUTS, Events, distances, explained_variance, labels_at, make_cut, make_tree, random_events
+from calcium_engine.chance import chance_to_take_part, random_events
+from calcium_engine.clustering import CUTS, Events, distances, explained_variance, labels_at, make_cut, make_tree
 from calcium_engine.membership import CORE_ALPHA, Chance, best_match, divide, overlap, settle
 from calcium_engine.spectra import gram, largest_eigenvalue, shifted
 
@@ -199,3 +200,28 @@ def test_events_of_the_same_neurons_get_the_same_label_whatever_their_order():
     result = find_ensembles(made, compare=False)
     np.testing.assert_array_equal(result["is_core"].values[:, order], other["is_core"].values)
     np.testing.assert_array_equal(result["ensemble_event_label"], other["ensemble_event_label"])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8))
+def test_chance_adds_up_to_the_size(seed, size):
+    propensity = np.random.default_rng(seed).gamma(0.5, 1.0, 9) + 1e-6
+    chance = chance_to_take_part(propensity / propensity.sum(), np.array([size]))[0]
+    assert chance.sum() == pytest.approx(size, rel=1e-6)
+    assert (np.diff(chance[np.argsort(propensity)]) >= -1e-12).all()
+
+
+def test_random_events_are_those_of_independent_neurons():
+    rng = np.random.default_rng(0)
+    share = rng.gamma(1.0, 0.02, 30)
+    raster = rng.random((400_000, 30)) < share
+    seen = raster[raster.sum(axis=1) == 4]
+    drawn = random_events(np.array([4]), share / (1 - share), 20_000, rng)
+    assert (drawn.sum(axis=1) == 4).all()
+    error = np.sqrt(seen.mean(axis=0) * (1 - seen.mean(axis=0)) * (1 / len(seen) + 1 / len(drawn)))
+    assert (np.abs(seen.mean(axis=0) - drawn.mean(axis=0)) < 4.5 * error + 1e-9).all()
+
+
+def test_neurons_that_are_never_active_are_in_no_random_event():
+    propensity = np.array([0.5, 0.5, 0.0, 0.0])
+    drawn = random_events(np.array([1, 3]), propensity, 50, np.random.default_rng(0))
+    assert not drawn[:, 2:].any() and set(drawn.sum(axis=1)) == {1, 2}

@@ -94,7 +94,10 @@ def test_numpy_scalars_are_written_as_numbers():
         (_recipe({"use": "estimate_baseline", "window": "long"}), ["window", "a number", "'long'"]),
         (_recipe({"use": "estimate_baseline", "window": True}), ["a number", "True"]),
         (_recipe({"use": "find_ensembles", "seed": 1.5}), ["a whole number", "1.5"]),
-        (_recipe({"use": "find_ensembles", "cut": [1]}), ["cut", "'pca_shift', ", "or a whole number or a number"]),
+        (
+            _recipe({"use": "find_ensembles", "cut": [1]}),
+            ["cut", "'pca_shift', 'silhouette', 'gap', 'contrast' or a whole number or a number"],
+        ),
         (_recipe({"use": "denoise", "when": "neuropill"}), ["did you mean 'neuropil'"]),
     ],
 )

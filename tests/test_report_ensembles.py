@@ -24,6 +24,13 @@ def labelled(recording, **attrs):
     return recording.assign(ensemble_event_label=labels)
 
 
+def outer_of(recording, many):
+    """So many of the first neurons peripheral to the first ensemble."""
+    outer = np.zeros(recording["is_core"].shape, dtype=bool)
+    outer[0, :many] = True
+    return recording["is_peripheral"].copy(data=outer)
+
+
 def without_ensembles(recording, events=None):
     none = {name: slice(0, 0) for name in ("ensemble", "ensemble_other", "compared_ensemble")}
     empty = recording.isel(none, missing_dims="ignore")
@@ -65,7 +72,10 @@ def test_members_and_match_are_counted(recording):
     core, outer = recording["is_core"].values, recording["is_peripheral"].values
     outside = (outer.any(axis=0) & ~core.any(axis=0)).sum()
     assert f"{core.any(axis=0).sum()} neurons are in the core of an ensemble, 0 of them in several" in said(recording)
-    assert f"; {outside} other" in said(recording)
+    assert f"; {outside} other" in said(recording) if outside else "; no other is peripheral" in said(recording)
+    for many, words in ((0, "no other is"), (1, "1 other is"), (2, "2 others are")):
+        made = recording.assign(is_core=recording["is_core"] & (recording["neuron"] > 3), is_peripheral=outer_of(recording, many))
+        assert f"; {words} peripheral (" in said(made)
     match = recording["ensemble_event_match"].values
     assert f"median: {np.nanmedian(match):.3g} (90 %" in said(recording)
     older = recording.drop_vars(["is_peripheral", "ensemble_event_match"])
@@ -95,15 +105,41 @@ def test_without_ensembles_the_first_sentence_says_why_and_what_could_have_been_
     assert first.startswith(f"No ensembles: {why}.")
     assert (
         "An ensemble of 20 neurons active 24 times would have been found with probability 0.8 if its members took part in at "
-        "least 60 % of its events (20 planted at each share)."
+        "least 60 % of its events (20 planted)."
     ) in first
     blind = with_power(made, least=None)
+    blind["ensemble_power"][-1] = 0.35
     most = float(blind["ensemble_power"].max())
     said_of_blind = ensembles.about_ensembles(blind)[0]
     assert "Even an ensemble of 20 neurons active 24 times, its members taking part in all of its events" in said_of_blind
-    assert f"would have been found with probability {most:g} only" in said_of_blind
+    assert f"would have been found with probability {most:g} only (20 planted)" in said_of_blind
+    never = made.assign(ensemble_power=(blind["ensemble_power"] * 0).assign_attrs(blind["ensemble_power"].attrs))
+    assert "would not have been found (20 planted)" in said(never)
+    assert "found by 'jaccard'" in said(labelled(never, method="ica"))
     assert "would have been" not in said(made.drop_vars("ensemble_power"))
     assert "would have been" not in said(made.assign(ensemble_power=made["ensemble_power"] * np.nan))
+
+
+def test_where_no_ensembles_were_found_the_report_plants_some(tmp_path, monkeypatch):
+    asked = []
+
+    def plant(recording):
+        asked.append(recording)
+        return with_power(recording)
+
+    monkeypatch.setattr(ensembles, "ensemble_power", plant)
+    made = finished_recording(neurons=8, ensembles=0)
+    bare = made.drop_dims("planted_reliability")
+    text = write_report(bare, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "An ensemble of 20 neurons active 24 times would have been found" in text
+    assert "What this recording could show" in text and len(asked) == 1
+    sought = bare.drop_vars("ensemble_event_label")
+    for other in (made, finished_recording(), sought, finished_recording(neurons=3, ensembles=0).drop_vars("ensemble_power")):
+        write_report(other, tmp_path / "report.html", figures={}, overwrite=True)
+    assert len(asked) == 1
+    monkeypatch.undo()
+    without_activity = bare.drop_vars("event_onset")
+    assert ensembles.with_power(without_activity) is without_activity
 
 
 def test_the_order_of_recruitment_is_told_with_bonferroni_over_the_ensembles_that_were_tested(recording):

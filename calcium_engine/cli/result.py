@@ -15,6 +15,7 @@ from calcium_engine.io import save_recording
 from calcium_engine.io.atomic import replacing
 from calcium_engine.recipe import Recipe, analyze
 from calcium_engine.report import write_report
+from calcium_engine.report.ensembles import with_power
 from calcium_engine.tables import TABLES as STEMS
 from calcium_engine.tables import write_tables
 
@@ -48,6 +49,8 @@ def make_result(
         given = load().load()
         recording = analyze(given, recipe, settings=settings, indicator=indicator, seed=seed, progress=stages.show)
         steps = len(recipe.for_recording(given))
+        stages.show("ensemble_power", steps, steps)
+        recording = with_power(recording)
         stages.show(STORE, steps, steps)
         save_recording(recording, folder / STORE)
         (folder / RECIPE).write_text(recording.attrs["recipe"], encoding="utf-8")

@@ -78,17 +78,17 @@ def _draw_cut(axes: Axes, recording: xr.Dataset) -> None:
     labels = var("ensemble_event_label").check(recording)
     place = draw_tree(axes, recording)
     hollow = hollow_of(recording)
-    dotted = "; dotted, in brackets: unstable" if hollow else ""
-    axes.set_xlabel(f"ensemble event (number: its ensemble{dotted})", labelpad=16)
+    dotted = "; dotted: unstable" if hollow else ""
     axes.set(ylabel="distance (1 − similarity)", title="dendrogram of ensemble events")
-    below, last, low = axes.get_xaxis_transform(), -np.inf, False
+    below, last, low, lines = axes.get_xaxis_transform(), -np.inf, False, 1
     middles = [(float(np.median(place[labels.values == one])), int(one)) for one in np.unique(labels.values[labels.values > 0])]
     for where, ensemble in sorted(middles):
         # numbers of narrow neighbours take turns on two lines
         low = not low if where - last < 0.03 * len(place) else False
-        last = where
+        last, lines = where, max(lines, 1 + low)
         said = f"({ensemble})" if ensemble in hollow else str(ensemble)
         axes.text(where, -0.075 if low else -0.02, said, transform=below, color=colour_of(ensemble), ha="center", va="top")
+    axes.set_xlabel(f"ensemble event (number: ensemble{dotted})", labelpad=5 + 11 * lines)
     cut = labels.attrs.get("cut_distance")
     if len(place) > 1 and cut is not None and np.isfinite(float(cut)):
         axes.axhline(float(cut), color=INK, lw=1, ls="--")

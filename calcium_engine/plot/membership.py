@@ -40,7 +40,9 @@ def plot_membership(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     ensembles, n_neurons = membership.shape
     compared = "compared_is_core" in recording.variables
     others = recording.sizes["compared_ensemble"] if compared else 0
-    rows = max(ensembles, 1) + (others + 1 if compared else 0)
+    own = max(ensembles, 1)
+    head = max(1.0, (own + others) / 30)  # rows that the line between the two methods takes
+    rows = own + (head + others if compared else 0)
     size = (9.5, float(np.clip(0.32 * rows, 1.2, 6.5)) + 1.2)
     (panel,) = panels(axes, [["membership"]], size, margins=(room(recording), 1.0, 0.8, 0.4))
     panel.set(xlabel="neuron id, by ensemble", ylabel="ensemble", title="membership (thick line: core neuron, thin: peripheral)")
@@ -51,7 +53,7 @@ def plot_membership(recording: xr.Dataset, *, axes: Any = None) -> Axes:
     else:
         panel.text(n_neurons / 2 - 0.5, 0, "no ensembles", ha="center", va="center", color=GREY)
     if compared:
-        labels += _draw_compared(panel, recording, order, max(ensembles, 1))
+        labels += _draw_compared(panel, recording, order, own, head)
     shown = few_ticks(len(labels), MOST_NAMES)
     panel.set_yticks([labels[one][0] for one in shown], [labels[one][1] for one in shown])
     panel.set(ylim=(rows - 0.45, -0.5), xlim=(-0.5, n_neurons - 0.5))
@@ -84,8 +86,8 @@ def _draw_members(axes: Axes, recording: xr.Dataset, order: np.ndarray) -> None:
     axes.figure.colorbar(image, cax=axes.inset_axes((1.015, 0, 0.015, 1))).set_label("share of its events")
 
 
-def _draw_compared(axes: Axes, recording: xr.Dataset, order: np.ndarray, top: int) -> list[tuple[float, str]]:
-    """Draw the other method's cores below, headed at row `top` by how well both agree, and return their rows and names."""
+def _draw_compared(axes: Axes, recording: xr.Dataset, order: np.ndarray, top: int, head: float) -> list[tuple[float, str]]:
+    """Draw the other method's cores under a line at row `top` that says how well both agree; return their rows and names."""
     attrs = recording["ensemble_event_label"].attrs
     core, others = (var(name).check(recording).values for name in ("is_core", "compared_is_core"))
     method, disagree = str(attrs.get("compared_method", "other")), bool(attrs.get("methods_disagree"))
@@ -96,7 +98,7 @@ def _draw_compared(axes: Axes, recording: xr.Dataset, order: np.ndarray, top: in
     axes.axhline(top - 0.45, color=INK, lw=0.8)
     axes.text(
         0.005,
-        top,
+        top + head / 2 - 0.5,
         said,
         transform=axes.get_yaxis_transform(),
         va="center",
@@ -110,6 +112,6 @@ def _draw_compared(axes: Axes, recording: xr.Dataset, order: np.ndarray, top: in
     for row, one in enumerate(others):
         near = int(likeness[:, row].argmax()) if len(core) and likeness[:, row].max() > 0 else None
         shade = GREY if near is None else colour_of(numbers(recording)[near])
-        draw_bars(axes, spans_of(one[order]), (top + row + 0.7, top + row + 1.3), shade)
-        rows.append((top + row + 1.0, f"{method} {row + 1}"))
+        draw_bars(axes, spans_of(one[order]), (top + head + row - 0.3, top + head + row + 0.3), shade)
+        rows.append((top + head + row, f"{method} {row + 1}"))
     return rows

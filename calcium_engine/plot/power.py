@@ -8,12 +8,11 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.plot._canvas import BLUE, GREY, INK, ORANGE, panels, say, styled
+from calcium_engine.power import ENOUGH
 from calcium_engine.schema import var
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-ENOUGH = 0.8  # power that is asked for by convention
 
 
 @styled

@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.plot.identity import UNSTABLE
-from calcium_engine.plot.power import ENOUGH
+from calcium_engine.power import ENOUGH, ensemble_power
 from calcium_engine.report.order import about_order
 from calcium_engine.report.words import has, listing, number, several, spread
+from calcium_engine.schema import CalciumError
 
 # Where the tree is cut, in words.
 _CUTS = {
@@ -25,6 +26,21 @@ _CUTS = {
 }
 # They cut a tree of anything: none of them can say that there is one cluster, or none.
 _ALWAYS = ("silhouette", "contrast", "pca_variance")
+
+
+LEAST_NEURONS = 6  # half of which can be planted as an ensemble
+
+
+def with_power(recording: xr.Dataset) -> xr.Dataset:
+    """Return the recording with what it could have shown (`ensemble_power`), where ensembles were sought and none were found."""
+    if not has(recording, "ensemble_event_label") or recording.sizes["ensemble"] or has(recording, "ensemble_power"):
+        return recording
+    if recording.sizes["neuron"] < LEAST_NEURONS:
+        return recording
+    try:
+        return ensemble_power(recording)
+    except CalciumError:  # nothing is left of the activity in which ensembles were sought
+        return recording
 
 
 def about_ensembles(recording: xr.Dataset) -> list[str]:
@@ -82,17 +98,19 @@ def _about_power(recording: xr.Dataset) -> list[str]:
     if not np.isfinite(power).any() or not {"planted_size", "planted_events"} <= set(power.attrs):
         return []
     planted = f"an ensemble of {int(power.attrs['planted_size'])} neurons active {int(power.attrs['planted_events'])} times"
-    runs = f" ({int(power.attrs['runs'])} planted at each share)" if "runs" in power.attrs else ""
+    runs = f" ({int(power.attrs['runs'])} planted)" if "runs" in power.attrs else ""
+    found = "found by 'jaccard'" if recording["ensemble_event_label"].attrs.get("method") == "ica" else "found"
     least = power.attrs.get("least_reliability")
     if least is not None:
         return [
-            f"A{planted[1:]} would have been found with probability {ENOUGH:g} if its members took part in at least "
+            f"A{planted[1:]} would have been {found} with probability {ENOUGH:g} if its members took part in at least "
             f"{number(100 * float(least))} % of its events{runs}."
         ]
     most = float(np.nanmax(power.values))
+    would = f"would have been {found} with probability {number(most)} only" if most else f"would not have been {found}"
     return [
-        f"Even {planted}, its members taking part in all of its events, would have been found with probability "
-        f"{number(most)} only{runs}: that there are none is no evidence against ensembles of this size."
+        f"Even {planted}, its members taking part in all of its events, {would}{runs}: that there are none is no evidence "
+        "against ensembles of this size."
     ]
 
 
@@ -138,8 +156,8 @@ def _about_members(recording: xr.Dataset) -> list[str]:
     said = f"{many} in the core of an ensemble, {int((cores > 1).sum()):,} of them in several"
     if has(recording, "is_peripheral"):
         outer = recording["is_peripheral"].values.any(axis=0) & (cores == 0)
-        more = several(int(outer.sum()), "other is", "others are")
-        said += f"; {more} peripheral: they take part more often than chance explains, but are in no core"
+        more = several(int(outer.sum()), "other is", "others are") if outer.any() else "no other is"
+        said += f"; {more} peripheral (takes part more often than chance explains, but is in no core)"
     return [f"{said}."]
 
 

@@ -143,7 +143,8 @@ def write_report(
 ) -> Path:
     """Write one self-contained HTML file about a recording: what was done, what was found, and what it does not say.
 
-    It needs no network and no scripts; figures are inside it. Every number in it is computed from the recording.
+    It needs no network and no scripts; figures are inside it. Every number in it is computed from the recording. Where ensembles
+    were sought and none were found, `ensemble_power` is called first, to tell what could have been found.
 
     Args:
         recording: a recording, finished or not: what was not computed is said to be missing.
@@ -172,6 +173,7 @@ def _html(recording: xr.Dataset, figures: str | Path | Mapping[str, bytes] | Non
         )
     small = [name for name, array in recording.data_vars.items() if array.chunks and "frame" not in array.dims]
     recording = recording.assign(recording[small].compute())  # once, not for each sentence about them
+    recording = ensembles.with_power(recording)
     drawn = _images(recording, figures)
     date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     source = str(recording.attrs.get("source") or "")
