@@ -1,4 +1,4 @@
-"""The figure of the benchmark of ensembles: Best Match along the published series, and false ensembles."""
+"""The figure of the benchmark of ensembles: Best Match along the published series and at the points with bars."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ensembles_conditions import KINDS, SERIES
+from ensembles_conditions import KINDS, POINTS, SERIES
 from ensembles_methods import ICA, NULL
+from ensembles_published import BARS, measure_of
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from calcium_engine.plot._canvas import BLUE, GREY, STYLE, VERMILLION, panels
+from calcium_engine.plot._canvas import BLUE, GREY, PALE, STYLE, VERMILLION, panels
 
 # Ours in colour with filled marks, peers' rules in grey; marks tell all apart
 LOOKS: dict[str, dict[str, Any]] = {
@@ -25,24 +26,33 @@ LOOKS: dict[str, dict[str, Any]] = {
     "peer: ICA, Marchenko-Pastur, activity": {"color": GREY, "marker": "s", "lw": 1.0, "ms": 4, "mfc": "white", "ls": "--"},
 }
 COLUMNS = 4
-HEIGHT = 2.15  # of a row of panels, inches
+HEIGHT, POINTS_HEIGHT = 2.15, 3.3  # of a row of panels, and of that of the points, inches
+TITLES = {
+    "default": "as published",
+    "noise": "noise of 2 spikes",
+    "duration": "900 s",
+    "rate": "3 times the rate",
+    "none": "none planted",
+}
 
 
 def draw_ensembles(found: Mapping[str, Any], path: Path) -> None:
-    """Draw a panel a series, and what is found among independent neurons; parts that were not judged are left out."""
+    """Draw a panel a series, and every method at the points; parts that were not judged are left out."""
     import matplotlib
 
-    series = dict(found.get("published", {}).get("series", {}))
-    bursty = found.get("bursty", {}).get("rows", [])
-    n_rows = -(-len(series) // COLUMNS)
+    published = found.get("published", {"runs": {}, "series": {}})
+    points = {name: runs for name, runs in published["runs"].items() if name in POINTS}
+    n_rows = -(-len(published["series"]) // COLUMNS)
+    heights = [HEIGHT * n_rows + 0.4] * (n_rows > 0) + [POINTS_HEIGHT] * bool(points)
+    if not heights:
+        return
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, HEIGHT * n_rows + 0.5 + (3.4 if bursty else 0)))
-        parts = figure.subfigures(2, 1, height_ratios=[max(HEIGHT * n_rows + 0.5, 0.1), 3.4]) if bursty and series else None
-        top, bottom = (parts[0], parts[1]) if parts is not None else (figure, figure)
-        if series:
-            _draw_all(top, series, n_rows)
-        if bursty:
-            _draw_bursty(bottom, bursty)
+        figure = Figure(figsize=(11, sum(heights)))
+        places = list(np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights)))
+        if n_rows:
+            _draw_all(places.pop(0), published["series"], n_rows)
+        if points:
+            _draw_points(places.pop(0), points)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=100)
 
@@ -82,23 +92,27 @@ def _draw_series(axes: Any, curves: Mapping[str, Any]) -> None:
         axes.vlines(at, low, high, color=look["color"], lw=0.8)
 
 
-def _draw_bursty(place: Any, rows: list[list[Any]]) -> None:
-    """Draw the share of recordings of independent neurons in which ensembles are found, by method, binning and rule."""
-    axes = panels(place, [["bursty"]], (0, 0), margins=(2.2, 3.2, 0.55, 0.35), gaps=(0, 0))[0]
-    methods = list(dict.fromkeys(row[0] for row in rows))
-    cases = list(dict.fromkeys(row[1] for row in rows))
-    marks = {case: ("os^vDP"[i % 6], (BLUE, VERMILLION, "#7FBCE6", "#0B2A4A", GREY, BLUE)[i % 6]) for i, case in enumerate(cases)}
-    for method, case, _, without, low, high, *_rest in rows:
-        at = methods.index(method) + 0.6 * ((cases.index(case) + 0.5) / len(cases) - 0.5)
-        mark, colour = marks[case]
-        axes.hlines(at, 100 * (1 - high), 100 * (1 - low), color=colour, lw=1.0)
-        axes.plot(100 * (1 - without), at, ls="", marker=mark, ms=4.5, color=colour)
-    axes.axvline(5.0, color=GREY, ls=":", lw=1.2)
-    axes.set_yticks(range(len(methods)), methods)
-    axes.set(
-        ylim=(len(methods) - 0.5, -0.5),
-        xlabel="recordings with an ensemble (%)",
-        title="Independent neurons, in which there is none",
-    )
-    handles = [Line2D([], [], ls="", marker=mark, color=colour, label=case) for case, (mark, colour) in marks.items()]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+def _draw_points(place: Any, points: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Draw Best Match of every method at each point, dotted what the defaults must reach, and what is found with none planted."""
+    methods = list(next(iter(points.values()))[0]["methods"])
+    drawn = panels(place, [list(points)], (0, 0), margins=(2.5, 0.2, 0.5, 0.35), gaps=(0.25, 0))
+    rows = np.arange(len(methods))
+    for i, (axes, (name, runs)) in enumerate(zip(drawn, points.items(), strict=True)):
+        what = "found" if name == "none" else "best_match"
+        summary = measure_of({name: runs}, what).summary()
+        for row, method in enumerate(methods):
+            look = LOOKS.get(method, {"color": GREY, "marker": "D"})
+            value, low, high = summary[method][name][:3]
+            axes.hlines(row, low, high, color=look["color"], lw=1.2)
+            axes.plot(value, row, ls="", ms=5, **{key: look[key] for key in ("color", "marker", "mfc") if key in look})
+        for row, method in enumerate(methods):
+            for (_, bar), least in BARS.items():
+                if bar == name and method in least:
+                    axes.vlines(least[method], row - 0.45, row + 0.45, color=GREY, ls=":", lw=1.5)
+        axes.set_yticks(rows, methods)
+        axes.tick_params(labelleft=i == 0)
+        axes.set(
+            ylim=(len(methods) - 0.5, -0.5), title=TITLES[name], xlabel="ensembles found" if name == "none" else "Best Match"
+        )
+        axes.set_xlim((-2, None) if name == "none" else (0, 1.03))
+        axes.hlines(rows[:-1] + 0.5, 0, 1, color=PALE, lw=0.6, zorder=0, transform=axes.get_yaxis_transform())

@@ -59,19 +59,19 @@ def _mean(runs: Runs, method: str, what: str) -> float:
     return float(values_of(runs, method, what).mean())
 
 
-def _measure(columns: dict[str, Runs]) -> Measure:
-    """Mean Best Match of every method in each column; intervals by drawing recordings anew."""
+def measure_of(columns: dict[str, Runs], what: str = "best_match") -> Measure:
+    """Mean of every method in each column; intervals by drawing recordings anew."""
     measure = Measure("Best Match", lambda scores: float(np.mean(scores)))
     for column, runs in columns.items():
         for method in runs[0]["methods"] if runs else ():
-            measure.add(method, column, values_of(runs, method, "best_match"))
+            measure.add(method, column, values_of(runs, method, what))
     return measure
 
 
 def _show_points(points: dict[str, Runs]) -> None:
     if not points:
         return
-    measure = _measure(points)
+    measure = measure_of(points)
     show(measure, measure.summary())
     rows = [
         [
@@ -101,7 +101,7 @@ def _words(name: str, low: float, high: float) -> str:
 
 
 def _show_series(name: str, runs: Runs) -> None:
-    measure = _measure(_by_bin(name, runs))
+    measure = measure_of(_by_bin(name, runs))
     measure.name = f"{name}: Best Match by {SERIES[name].label}"
     show(measure, measure.summary())
 
@@ -112,7 +112,7 @@ def series_of(name: str, runs: Runs) -> dict[str, list[list[float]]]:
     at = {column: float(np.mean([run["value"] for run in inside])) for column, inside in by_bin.items()}
     return {
         method: [[at[column], found.value, found.low, found.high] for column, found in row.items()]
-        for method, row in _measure(by_bin).summary().items()
+        for method, row in measure_of(by_bin).summary().items()
     }
 
 
