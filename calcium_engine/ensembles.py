@@ -30,6 +30,7 @@ from calcium_engine.membership import (
 from calcium_engine.schema import Attr, CalciumError, fresh, plain, record, sampling_rate, var
 
 HALVES = 10  # of the events
+HALF_ALPHA = 0.01  # chance below which a neuron is in the core of a half: of that neuron, not of any
 HALF_RECORDINGS = 5
 BLOCKS = 20  # of the recording, half of which make a half
 COMES_BACK = 2  # activations of a component, fewer of which are no ensemble
@@ -92,7 +93,7 @@ def _halves(participation: np.ndarray, cores: np.ndarray, distance: float, searc
         return total
     # half the events cannot pass a threshold that all of them just pass
     half = replace(search, min_events=max(2, search.min_events // 2))
-    core = replace(search.core, alpha=CORE_ALPHA)
+    core = replace(search.core, alpha=HALF_ALPHA)
     for split in range(HALVES):
         order = np.random.default_rng([search.seed, split]).permutation(len(participation))
         found = []
@@ -227,7 +228,7 @@ def find_ensembles(
         seed: of random events, shifts and halves.
 
     Returns:
-        The recording with, by `ensemble` (1 is the one with the most events): `is_core` ("jaccard": p < 0.01 / neurons and
+        The recording with, by `ensemble` (1 is the one with the most events): `is_core` ("jaccard": p < 0.05 / neurons and
         membership of at least 0.3; "ica": a large weight, and `ensemble_weight`; a neuron may be in several),
         `is_peripheral` (takes part more than chance explains, at a false-discovery rate of 5 %), `membership` (share of its
         events in which a neuron takes part), `membership_pvalue`, `ensemble_size`, `ensemble_event_count`, `ensemble_rate`,

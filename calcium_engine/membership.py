@@ -8,12 +8,12 @@ import numpy as np
 
 from calcium_engine.chance import chance_to_take_part
 
-CORE_ALPHA = 0.01
+CORE_ALPHA = 0.05  # chance of any core neuron in a group of random events
 CORE_SHARE = 0.3
 CORE_LEAST = 3  # two neurons make no ensemble
 PERIPHERAL_ALPHA = 0.05
 MERGE_OVERLAP = 2 / 3  # of each core, over which two are one
-DIFFERS = 0.05  # chance of so unequal a participation, under which a neuron tells two groups of events apart
+DIFFERS = 0.01  # chance of so unequal a participation, under which a neuron tells two groups of events apart
 TAKES_PART = 0.05  # chance of the participation of a neuron that takes part in the events of the other
 
 
