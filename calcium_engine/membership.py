@@ -114,6 +114,11 @@ def _distinct(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> bool:
     """
     from scipy.stats import hypergeom
 
+    share = hits / n_events[:, None]
+    spread = np.sqrt(share.mean(axis=0) * (1 - share.mean(axis=0)) * (1 / n_events).sum())
+    for one in (0, 1):  # what can be seen at a glance: hardly any neuron takes part in fewer events of the other
+        if (share[one] - share[1 - one] > spread)[share[one] >= CORE_SHARE].sum() < CORE_LEAST:
+            return False
     members = judge_members(hits, n_events, chance)
     for one in (0, 1):
         core = members.core[one]
