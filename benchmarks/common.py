@@ -15,7 +15,7 @@ from typing import Any
 
 SAMPLING_RATE = 4.8
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("calcium_engine", "numpy", "scipy", "numba", "xarray", "PyWavelets", "zarr", "polars", "fastcluster")
+PACKAGES = ("calcium_engine", "numpy", "scipy", "numba", "xarray", "PyWavelets", "zarr", "polars", "fastcluster", "scikit-learn")
 
 
 def shown(value: Any) -> str:

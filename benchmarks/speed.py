@@ -5,6 +5,7 @@
     python benchmarks/speed.py --cleaning [--neurons 2000 --frames 20000]         each stage of cleaning beside the fastest peers
     python benchmarks/speed.py --events [--peers PYTHON]                          deconvolution, detection, detectability likewise
     python benchmarks/speed.py --coactivity                                       shuffles, exact nulls, pairs of neurons
+    python benchmarks/speed.py --ensembles                                        similarity and clustering of ensemble events
 
 Times are medians after a warm-up in which the kernels are compiled or loaded. Machines are noisy: the ratios, taken in turns in
 one run, say more than the seconds.
@@ -201,6 +202,7 @@ def main() -> None:
     parser.add_argument("--cleaning", action="store_true", help="time the stages of cleaning, on plain arrays, instead")
     parser.add_argument("--events", action="store_true", help="time deconvolution and every detector instead")
     parser.add_argument("--coactivity", action="store_true", help="time shuffles, exact nulls and pairs of neurons instead")
+    parser.add_argument("--ensembles", action="store_true", help="time similarity and clustering of ensemble events instead")
     parser.add_argument("--peers", help="interpreter of another environment that has oasis-deconv, suite2p or ssqueezepy")
     arguments = parser.parse_args()
     size = {"neurons": arguments.neurons, "frames": arguments.frames, "repeats": arguments.repeats}
@@ -208,6 +210,11 @@ def main() -> None:
         import coactivity_speed
 
         print("written:", write_json("speed_coactivity", coactivity_speed.measure(arguments.repeats)))
+        return
+    if arguments.ensembles:
+        import ensembles_speed
+
+        print("written:", write_json("speed_ensembles", ensembles_speed.measure(arguments.repeats)))
         return
     if arguments.cleaning or arguments.events:
         from calcium_engine import simulate_recording

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-STEPS = 60  # of halving, after which the size is met to rounding
+STEPS = 100  # of Newton's method, of which a few are taken
+LONGEST_STEP = 3.0  # of the log of λ
+ROUNDING = 1e-12
 TRIES = 1000  # rounds of drawing, in each of which some one in ten events comes out at its size
 
 
@@ -22,16 +24,24 @@ def chance_to_take_part(propensity: np.ndarray, sizes: np.ndarray) -> np.ndarray
     array([[0.438, 0.281, 0.281]])
     """
     able = propensity > 0
-    sizes = np.asarray(sizes, np.float64)[:, None]
-    low, high = np.full(sizes.shape, -700.0), np.full(sizes.shape, 700.0)
-    with np.errstate(divide="ignore", over="ignore"):
-        odds = np.log(propensity)
-        for _ in range(STEPS):
-            middle = (low + high) / 2
-            few = (1.0 / (1.0 + np.exp(-(odds + middle)))).sum(axis=1, keepdims=True) < sizes
-            low, high = np.where(few, middle, low), np.where(few, high, middle)
-        chance = 1.0 / (1.0 + np.exp(-(odds + (low + high) / 2)))
-    return np.where(sizes >= able.sum(), able.astype(np.float64), chance)
+    odds, wanted = propensity[able], np.minimum(np.asarray(sizes, np.float64), able.sum())[:, None]
+    chance = np.zeros((len(wanted), len(propensity)))
+    if not len(odds):
+        return chance
+    with np.errstate(divide="ignore"):
+        scale = np.log(wanted / odds.sum())  # too little: what is taken from the likely has to come from the others
+    for _ in range(STEPS):
+        drawn = odds * np.exp(scale)
+        share = drawn / (1.0 + drawn)
+        total = share.sum(axis=1, keepdims=True)
+        left = np.log(wanted / total, where=total > 0, out=np.zeros_like(total))
+        if not ((np.abs(left) > ROUNDING) & (wanted < able.sum())).any():
+            break
+        slope = (share * (1.0 - share)).sum(axis=1, keepdims=True) / np.maximum(total, 1e-300)
+        step = np.clip(left / np.maximum(slope, 1e-9), -LONGEST_STEP, LONGEST_STEP)
+        scale = np.where(wanted < able.sum(), scale + step, scale)
+    chance[:, able] = np.where(wanted < able.sum(), share, 1.0)
+    return chance
 
 
 def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng: np.random.Generator) -> np.ndarray:

@@ -228,8 +228,8 @@ def find_ensembles(
         seed: of random events, shifts and halves.
 
     Returns:
-        The recording with, by `ensemble` (1 is the one with the most events): `is_core` ("jaccard": p < 0.05 / neurons and
-        membership of at least 0.3; "ica": a large weight, and `ensemble_weight`; a neuron may be in several),
+        The recording with, by `ensemble` (1 is the one with the most events, for "ica" activations): `is_core` ("jaccard": p <
+        0.05 / neurons and membership of at least 0.3; "ica": a large weight, and `ensemble_weight`; a neuron may be in several),
         `is_peripheral` (takes part more than chance explains, at a false-discovery rate of 5 %), `membership` (share of its
         events in which a neuron takes part), `membership_pvalue`, `ensemble_size`, `ensemble_event_count`, `ensemble_rate`,
         `ensemble_stability` (split halves; under 0.5 is unstable), `ensemble_activation` (bin; share of the core that is active;

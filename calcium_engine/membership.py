@@ -14,6 +14,7 @@ CORE_LEAST = 3  # two neurons make no ensemble
 PERIPHERAL_ALPHA = 0.05
 MERGE_OVERLAP = 2 / 3  # of each core, over which two are one
 DIFFERS = 0.01  # chance of so unequal a participation, under which a neuron tells two groups of events apart
+AT_A_GLANCE = 2.0  # standard deviations between two shares; nothing nearer differs by so small a chance
 TAKES_PART = 0.05  # chance of the participation of a neuron that takes part in the events of the other
 
 
@@ -114,11 +115,16 @@ def _distinct(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> bool:
     """
     from scipy.stats import hypergeom
 
+    share = hits / n_events[:, None]
+    spread = np.sqrt(share.mean(axis=0) * (1 - share.mean(axis=0)) * (1 / n_events).sum())
+    fewer = np.array([share[0] - share[1], share[1] - share[0]]) > AT_A_GLANCE * spread
+    if (fewer.sum(axis=1) < 2).any():  # more than a third of three or more
+        return False
     members = judge_members(hits, n_events, chance)
     for one in (0, 1):
         core = members.core[one]
-        fewer = hypergeom.sf(hits[one, core] - 1, n_events.sum(), hits[:, core].sum(axis=0), n_events[one]) < DIFFERS
-        if core.sum() < CORE_LEAST or fewer.sum() <= (1 - MERGE_OVERLAP) * core.sum():
+        unequal = hypergeom.sf(hits[one, core] - 1, n_events.sum(), hits[:, core].sum(axis=0), n_events[one]) < DIFFERS
+        if core.sum() < CORE_LEAST or unequal.sum() <= (1 - MERGE_OVERLAP) * core.sum():
             return False
     return not bool(_same(members)[0, 1])
 

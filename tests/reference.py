@@ -354,4 +354,5 @@ def poisson_binomial_pmf(probabilities):
 
 def jaccard_similarity(participation):
     sets = [set(np.flatnonzero(row)) for row in participation]
-    return np.array([[len(a & b) / len(a | b) if a | b else 0.0 for b in sets] for a in sets])
+    pairs = [len(a & b) / len(a | b) if a | b else 0.0 for a in sets for b in sets]
+    return np.array(pairs).reshape(len(sets), len(sets))

@@ -17,6 +17,11 @@ def traces(draw, *, min_frames=1, max_frames=60, max_neurons=4, missing=True, dt
         array[draw(st.integers(0, shape[0] - 1))] = 3.0
     if missing and draw(st.booleans()):
         array[rng.random(shape) < draw(st.sampled_from([0.05, 0.5, 1.0]))] = np.nan
+    return _laid_out(draw, array)
+
+
+def _laid_out(draw, array):
+    """The same values in memory as users bring them."""
     layout = draw(st.sampled_from(["C", "F", "strided", "read-only"]))
     if layout == "F":
         array = np.asfortranarray(array)
@@ -33,6 +38,18 @@ def rasters(draw, max_neurons=12, max_bins=80):
     shape = draw(st.integers(1, max_neurons)), draw(st.integers(1, max_bins))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return rng.random(shape) < draw(st.sampled_from([0.0, 0.05, 0.3, 1.0]))
+
+
+@st.composite
+def participations(draw):
+    """Ensemble event × neuron: boolean or small whole numbers, of any size and layout; also none, and around whole words."""
+    sizes = st.integers(0, 12) | st.sampled_from([63, 64, 65, 127, 128, 129, 150])
+    shape = draw(sizes), draw(sizes)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    array = rng.random(shape) < draw(st.sampled_from([0.0, 0.05, 0.3, 1.0]))
+    if draw(st.booleans()):
+        array = array * rng.integers(1, 4, shape, np.uint8)
+    return _laid_out(draw, array)
 
 
 def chunkings(n):

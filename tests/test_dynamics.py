@@ -87,6 +87,21 @@ def test_expected_transitions_are_the_mean_over_orders():
     assert np.abs(mean - expected).max() < 4 * np.sqrt(expected.max() / 60)
 
 
+def test_chance_of_transitions_is_exact():
+    from itertools import permutations
+
+    made = planted(order=(0,), every=400)
+    labels = np.array([1, 1, 2, 1, 2, 3, 1])
+    few = made.isel(ensemble_event=slice(0, 7))
+    table = transitions(few, labels, 3, 0)
+    as_many, orders = np.zeros((3, 3)), list(permutations(labels))
+    for order in orders:
+        counts = np.zeros((3, 3))
+        np.add.at(counts, (np.array(order[:-1]) - 1, np.array(order[1:]) - 1), 1)
+        as_many += counts >= table["transition_count"]
+    np.testing.assert_allclose(table["transition_pvalue"], as_many / len(orders))
+
+
 def test_no_transition_reaches_across_a_gap():
     made = planted(order=(0,), every=1000)
     time = made["time"].values + 100.0 * (np.arange(2 * BINS) >= BINS)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from drawn import axes_of, draw, words
 from finished import finished_recording
-from test_plot import axes_of, draw, words
 
 from calcium_engine import plot
 from calcium_engine.plot import FIGURES

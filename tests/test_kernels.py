@@ -322,13 +322,6 @@ def test_poisson_binomial_keeps_its_far_tail():
     assert 0 < law[-1] < 1e-170
 
 
-@given(rasters(max_bins=200))
-def test_jaccard_agrees_with_its_definition(raster):
-    found = kernels.jaccard_similarity(raster)
-    np.testing.assert_allclose(found, reference.jaccard_similarity(raster), atol=1e-15)
-    np.testing.assert_array_equal(found, found.T)
-
-
 def test_pools_of_a_deconvolution_rebuild_the_best_calcium():
     rng = np.random.default_rng(3)
     activity = kernels.nonnegative_deconvolution(rng.normal(size=(5, 400)), 0.9)

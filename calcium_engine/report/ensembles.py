@@ -157,7 +157,7 @@ def _about_members(recording: xr.Dataset) -> list[str]:
     if has(recording, "is_peripheral"):
         outer = recording["is_peripheral"].values.any(axis=0) & (cores == 0)
         more = several(int(outer.sum()), "other is", "others are") if outer.any() else "no other is"
-        said += f"; {more} peripheral (takes part more often than chance explains, but is in no core)"
+        said += f"; {more} peripheral (in events of an ensemble more often than chance explains, but in no core)"
     return [f"{said}."]
 
 
