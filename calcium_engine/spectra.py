@@ -24,11 +24,12 @@ def gram(rows: np.ndarray) -> np.ndarray:
 
 def largest_eigenvalue(symmetric: np.ndarray) -> float:
     """Return the largest eigenvalue of a symmetric matrix."""
-    if len(symmetric) < 100:
+    if len(symmetric) < 100 or not symmetric.any():
         return float(np.linalg.eigvalsh(symmetric)[-1])
     from scipy.sparse.linalg import eigsh
 
-    start = np.ones(len(symmetric))  # the same each time, so that the answer is
+    # the same each time, so that the answer is; and not ones, of which a centred matrix makes nothing
+    start = np.random.default_rng(0).standard_normal(len(symmetric))
     return float(eigsh(symmetric, k=1, which="LA", v0=start, tol=1e-10, return_eigenvectors=False)[0])
 
 

@@ -153,6 +153,14 @@ def test_largest_eigenvalue_of_a_large_matrix():
     assert largest_eigenvalue(rows @ rows.T) == pytest.approx(np.linalg.eigvalsh(rows @ rows.T)[-1], rel=1e-9)
 
 
+@pytest.mark.parametrize("together", [0, 20])
+def test_largest_eigenvalue_where_events_are_alike_or_all_the_same(together):
+    rows = np.zeros((150, 300))
+    rows[:75, :together] = 1.0
+    covariance = gram(rows)
+    assert largest_eigenvalue(covariance) == pytest.approx(np.linalg.eigvalsh(covariance)[-1], abs=1e-9)
+
+
 def test_shifts_keep_every_row_and_move_it_round():
     rows = np.arange(12.0).reshape(3, 4)
     for moved in shifted(rows, 5, 0):
