@@ -7,7 +7,6 @@ import numpy as np
 STEPS = 100  # of Newton's method, of which a few are taken
 LONGEST_STEP = 3.0  # of the log of λ
 ROUNDING = 1e-12
-TRIES = 1000  # rounds of drawing, in each of which some one in ten events comes out at its size
 
 
 def chance_to_take_part(propensity: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -34,7 +33,7 @@ def chance_to_take_part(propensity: np.ndarray, sizes: np.ndarray) -> np.ndarray
         drawn = odds * np.exp(scale)
         share = drawn / (1.0 + drawn)
         total = share.sum(axis=1, keepdims=True)
-        left = np.log(wanted / total, where=total > 0, out=np.zeros_like(total))
+        left = np.log(np.where(wanted > 0, wanted, 1.0) / np.where(wanted > 0, total, 1.0))
         if not ((np.abs(left) > ROUNDING) & (wanted < able.sum())).any():
             break
         slope = (share * (1.0 - share)).sum(axis=1, keepdims=True) / np.maximum(total, 1e-300)
@@ -51,9 +50,7 @@ def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng:
     chance = chance_to_take_part(propensity, known)
     events = np.zeros((n_events, len(propensity)), bool)
     left = np.arange(n_events)
-    for _ in range(TRIES):
-        if not len(left):
-            break
+    while len(left):  # some one in ten comes out at its size
         drawn = rng.random((len(left), len(propensity))) < chance[of[left]]
         right = drawn.sum(axis=1) == wanted[left]
         events[left[right]] = drawn[right]

@@ -92,10 +92,14 @@ def explained_variance(participation: np.ndarray) -> np.ndarray:
     return np.asarray(np.round(values / total, DIGITS)) if total > 0 else np.zeros(0)
 
 
+def _random_distances(events: Events, n_events: int, rng: np.random.Generator) -> np.ndarray:
+    """Distances of random events of the same sizes; neurons are put in the order of their activity, whatever theirs is."""
+    return distances(random_events(events.participation.sum(axis=1), np.sort(events.propensity), n_events, rng))
+
+
 def _null(events: Events) -> Cut:
     """Below the cut lie 0.1 % of the pairs of random events of the same sizes."""
-    sizes, rng = events.participation.sum(axis=1), np.random.default_rng(events.seed)
-    random = distances(random_events(sizes, events.propensity, NULL_EVENTS, rng))
+    random = _random_distances(events, NULL_EVENTS, np.random.default_rng(events.seed))
     grid = np.round(np.linspace(0.0, 1.0, 101), 2)
     score, reference = (np.searchsorted(np.sort(one), grid, side="right") / len(one) for one in (events.distance, random))
     return Cut(float(np.percentile(random, 100 * NULL_SHARE)), grid, score, reference)
@@ -197,10 +201,10 @@ def _dispersion(tree: np.ndarray, distance: np.ndarray, most: int) -> np.ndarray
 def _gap(events: Events) -> Cut:
     """Take the fewest clusters that part the events better than random ones, as far as can be told (Tibshirani et al. 2001)."""
     most = _most(events)
-    sizes, rng = events.participation.sum(axis=1), np.random.default_rng(events.seed)
+    rng = np.random.default_rng(events.seed)
     score, references = _dispersion(events.tree, events.distance, most), []
     for _ in range(REFERENCES):
-        random = distances(random_events(sizes, events.propensity, len(sizes), rng))
+        random = _random_distances(events, len(events.participation), rng)
         references.append(_dispersion(make_tree(random, events.linkage), random, most))
     mean = np.mean(references, axis=0)
     gap, error = mean - score, np.std(references, axis=0) * np.sqrt(1 + 1 / REFERENCES)

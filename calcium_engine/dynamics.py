@@ -76,7 +76,8 @@ def recruitment(
     Latency is from the median onset of the core neurons that take part; a neuron's onset in an event is the one nearest to the
     event, no more than a bin outside it. Ranks within each event, ties shared, centred: Kendall's W is the share of their sum of
     squares that lies between neurons (which it is where every neuron takes part in every event). Its chance is that of a chi
-    square of the same incomplete ranks (Skillings & Mack 1981, Technometrics 23:171).
+    square of the same incomplete ranks (after Skillings & Mack 1981, Technometrics 23:171, but with every rank weighing the
+    same); with five events it is rather too large.
     """
     shape = cores.shape
     table = {
@@ -186,7 +187,7 @@ def transitions(recording: xr.Dataset, labels: np.ndarray, n_ensembles: int, see
     return {
         "transition_count": observed,
         "transition_expected": expected,
-        "transition_pvalue": hypergeom.sf(observed - 1, n, many[:, None] - np.eye(n_ensembles), many[None, :]),
+        "transition_pvalue": hypergeom.sf(observed - 1, n, np.maximum(many[:, None] - np.eye(n_ensembles), 0), many[None, :]),
         "sequence_entropy": np.asarray(entropy),
         "sequence_entropy_pvalue": np.asarray((1 + as_certain) / (1 + SHUFFLES)),
     }
@@ -197,4 +198,4 @@ def _entropy(counts: np.ndarray) -> float:
     share = counts / counts.sum()
     given = share.sum(axis=1, keepdims=True)
     there = share > 0
-    return float(-(share[there] * np.log2((share / np.where(given > 0, given, 1.0))[there])).sum())
+    return max(0.0, -float((share[there] * np.log2((share / np.where(given > 0, given, 1.0))[there])).sum()))

@@ -34,6 +34,7 @@ HALF_ALPHA = 0.01  # chance below which a neuron is in the core of a half: of th
 HALF_RECORDINGS = 5
 BLOCKS = 20  # of the recording, half of which make a half
 COMES_BACK = 2  # activations of a component, fewer of which are no ensemble
+FEEBLE = 1 / 20  # of its strongest activation; weaker ones are not the ensemble's coming back
 COMPARED_WORK = 2e10  # neurons² × bins, above which the other method is left out
 AGREEMENT = 0.5  # Best Match of two methods, under which they disagree
 
@@ -57,7 +58,8 @@ class _Search:
     @property
     def core(self) -> Chance:
         """What makes a core neuron."""
-        return Chance(self.propensity, CORE_ALPHA / max(1, len(self.chance)))
+        largest = int(self.participation.sum(axis=1).max(initial=0))
+        return Chance(self.propensity, CORE_ALPHA / max(1, len(self.chance)), largest)
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,10 @@ def _ensembles_at(participation: np.ndarray, tree: np.ndarray, distance: float, 
 
 
 def _halves(participation: np.ndarray, cores: np.ndarray, distance: float, search: _Search) -> np.ndarray:
-    """Split-half stability: how alike an ensemble's counterparts are when two random halves of the events are clustered alone.
+    """Split-half stability: how alike an ensemble's counterparts are when two random halves of the events are clustered apart.
 
-    The counterpart is the half's ensemble whose core is most like the ensemble's. Jaccard similarity of the two, averaged over
-    HALVES splits; 0 where a half has none.
+    Both are cut at the distance at which all events were. The counterpart is the half's ensemble whose core is most like the
+    ensemble's. Jaccard similarity of the two, averaged over HALVES splits; 0 where a half has none.
     """
     total = np.zeros(len(cores))
     if not len(cores):
@@ -143,7 +145,8 @@ def _by_ica(search: _Search) -> _Found:
     spectrum = components.spectrum(thinned, search.seed)
     weights = components.rotate(spectrum.vectors, thinned, search.seed)
     strength, activated = components.activated(weights, activity, thinned, search.seed)
-    cores, many = components.members(weights), stretches(activated, search.activity.bins.epoch)
+    strong = activated & (strength > FEEBLE * strength.max(axis=1, keepdims=True, initial=0.0))
+    cores, many = components.members(weights), stretches(strong, search.activity.bins.epoch)
     order = [k for k in np.argsort(-many, kind="stable") if many[k] >= COMES_BACK and cores[k].sum() >= CORE_LEAST]
     order = [order[i] for i in first_alike(cores[order])]
     labels = _strongest(search, strength[order], activated[order])
@@ -242,13 +245,17 @@ def find_ensembles(
         evidence of the cut, `cut_value`, `cut_score`, `cut_reference`. Of the other method: `compared_is_core`, `compared_match`,
         and in words the attribute `compared` of the labels.
 
+    "jaccard" compares events with random ones of as many neurons, so that an ensemble of more than half of the neurons that are
+    ever active is lost on it: random events are as alike. "ica" can see it. Chances of members are of a group that was sought
+    for, and so are too small; the split halves are not.
+
     Raises:
         MissingVariableError: there are no ensemble events yet; "ica": no deconvolved activity.
         CalciumError: an unknown method, cut or linkage, or numbers out of range.
     """
     recording = fresh(recording, "find_ensembles")
     var("participation").check(recording)
-    _check(method, cut, linkage, variance, min_events, seed)
+    _check(method, cut, linkage, variance, min_events, compare, seed)
     if method == "ica":
         var("deconvolved").check(recording)
     search = _search(recording, cut, linkage, variance, min_events, seed)
@@ -296,28 +303,32 @@ def _search(recording: xr.Dataset, cut: str | int | float, linkage: str, varianc
 
 
 def _inside_events(recording: xr.Dataset) -> np.ndarray:
-    """Return which bins lie in an ensemble event, or touch one."""
+    """Return which bins hold a moment of an ensemble event, or lie beside one that does."""
     time, start = recording["bin_time"].values, recording["ensemble_event_start"].values
-    first = np.searchsorted(time, start)
-    last = np.searchsorted(time, start + recording["ensemble_event_duration"].values)
+    half = float(recording["coactivity"].attrs["bin_width_s"]) / 2
+    first = np.searchsorted(time, start - half)
+    last = np.searchsorted(time, start + recording["ensemble_event_duration"].values + half, side="right")
     edges = np.zeros(len(time) + 1, np.int64)
     np.add.at(edges, np.maximum(first - 1, 0), 1)
     np.add.at(edges, np.minimum(last + 1, len(time)), -1)
     return np.asarray(np.cumsum(edges[:-1]) > 0)
 
 
-def _check(method: str, cut: str | int | float, linkage: str, variance: float, min_events: int, seed: int) -> None:
-    choose(METHODS, method, "method")
-    choose(dict.fromkeys(LINKAGES), linkage, "linkage")
-    check_arguments(find_ensembles, {"variance": plain(variance), "min_events": plain(min_events), "seed": plain(seed)})
+def _check(method: str, cut: str | int | float, linkage: str, variance: float, min_events: int, compare: bool, seed: int) -> None:
+    choose(METHODS, str(method), "method")
+    choose(dict.fromkeys(LINKAGES), str(linkage), "linkage")
     if isinstance(cut, str) and cut not in CUTS:
         raise CalciumError(f"unknown cut {cut!r}; choose one of {', '.join(CUTS)}, a number of clusters or a distance below 1")
+    numbers = {"cut": cut, "variance": variance, "min_events": min_events, "seed": seed, "compare": compare}
+    check_arguments(find_ensembles, {name: plain(value) for name, value in numbers.items()})
     if not isinstance(cut, str) and not (np.isfinite(cut) and cut > 0 and (cut == int(cut) or cut < 1)):
         raise CalciumError(f"cut is {cut}, but must be a whole number of clusters, or a distance between 0 and 1")
     if not 0.0 < variance < 1.0:
         raise CalciumError(f"variance is {variance}, but must be between 0 and 1; 0.8 is usual")
-    if min_events < 1 or not 0 <= seed < 2**63:
-        raise CalciumError(f"min_events must be at least 1 and seed not negative, but they are {min_events} and {seed}")
+    if min_events < 1:
+        raise CalciumError(f"min_events is {min_events}, but must be at least 1; 5 is usual")
+    if not 0 <= seed < 2**63:
+        raise CalciumError(f"seed is {seed}, but must be 0 or more, and below 2^63")
 
 
 def _compare(search: _Search, method: str, found: _Found) -> dict[str, Any]:

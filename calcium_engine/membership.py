@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ CORE_ALPHA = 0.05  # chance of any core neuron in a group of random events
 CORE_SHARE = 0.3
 CORE_LEAST = 3  # two neurons make no ensemble
 PERIPHERAL_ALPHA = 0.05
-MERGE_OVERLAP = 2 / 3  # of each core, over which two are one
+MERGE_OVERLAP = 2 / 3  # of a core, over which two are one
 DIFFERS = 0.01  # chance of so unequal a participation, under which a neuron tells two groups of events apart
 AT_A_GLANCE = 2.0  # standard deviations between two shares; nothing nearer differs by so small a chance
 TAKES_PART = 0.05  # chance of the participation of a neuron that takes part in the events of the other
@@ -24,6 +25,16 @@ class Chance:
 
     propensity: np.ndarray  # neuron, share of the population's activity outside ensemble events
     alpha: float
+    largest: int  # size of an event
+
+    @functools.cached_property
+    def by_size(self) -> np.ndarray:
+        """Chance that each neuron takes part in an event of 0, 1, ... neurons (size × neuron)."""
+        return chance_to_take_part(self.propensity, np.arange(self.largest + 1))
+
+    def of(self, sizes: np.ndarray) -> np.ndarray:
+        """Return the chance that each neuron takes part in an event, on average over events of these sizes."""
+        return np.asarray(np.bincount(sizes, minlength=self.largest + 1) @ self.by_size / max(1, len(sizes)))
 
 
 @dataclass(frozen=True)
@@ -37,24 +48,25 @@ class Members:
 
 def members_of(participation: np.ndarray, labels: np.ndarray, n_groups: int, chance: Chance) -> Members:
     """Judge the neurons of each group of events; labels are 1 to n_groups, others are of none."""
-    hits = np.array([participation[labels == k].sum(axis=0) for k in range(1, n_groups + 1)])
-    return judge_members(
-        hits.reshape(n_groups, participation.shape[1]), np.bincount(labels[labels > 0], minlength=n_groups + 1)[1:], chance
-    )
+    shape, sizes = (n_groups, participation.shape[1]), participation.sum(axis=1)
+    groups = [labels == k for k in range(1, n_groups + 1)]
+    hits = np.array([participation[group].sum(axis=0) for group in groups], np.int64).reshape(shape)
+    expected = np.array([chance.of(sizes[group]) for group in groups], np.float64).reshape(shape)
+    return judge_members(hits, expected, np.array([group.sum() for group in groups], np.int64), chance.alpha)
 
 
-def judge_members(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> Members:
+def judge_members(hits: np.ndarray, expected: np.ndarray, n_events: np.ndarray, alpha: float) -> Members:
     """Judge neurons by the number of events in which each takes part (group × neuron), of so many (group).
 
     By chance a neuron takes part as independent ones do in events of so many. (Its share of all ensemble events would be no
-    chance level: where one ensemble makes up most of them, its own core would fail.)
+    chance level: where one ensemble makes up most of them, its own core would fail.) Events are grouped by who takes part, so
+    that the chances of a group that was sought for are smaller than they would be of one that was given.
     """
     from scipy.special import bdtrc
 
     n = np.maximum(n_events, 1)[:, None]
-    expected = chance_to_take_part(chance.propensity, (hits.sum(axis=1, keepdims=True) / n)[:, 0])
     pvalue = np.where(hits > 0, bdtrc(np.maximum(hits - 1.0, 0.0), n, expected), 1.0)
-    return Members(np.asarray(hits / n), pvalue, (pvalue < chance.alpha) & (hits >= CORE_SHARE * n))
+    return Members(np.asarray(hits / n), pvalue, (pvalue < alpha) & (hits >= CORE_SHARE * n))
 
 
 def peripheral(members: Members, core: np.ndarray) -> np.ndarray:
@@ -96,18 +108,19 @@ def best_match(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _same(members: Members) -> np.ndarray:
-    """Group × group: more than two thirds of the core of each take part in the events of the other, beyond chance.
+    """Group × group: more than two thirds of the core of either take part in the events of the other, beyond chance.
 
-    Where events are few, a core neuron of one need not reach the core of the other, and still be in it.
+    Where events are few, a core neuron of one need not reach the core of the other, and still be in it. And where members are
+    unreliable, events that happen to have the same members make clusters of their own, with a part of the core.
     """
     core, takes_part = members.core.astype(np.float64), (members.pvalue < TAKES_PART).astype(np.float64)
     share = (core @ takes_part.T) / np.maximum(core.sum(axis=1, keepdims=True), 1.0)
-    same = (share > MERGE_OVERLAP) & (share.T > MERGE_OVERLAP)
+    same = (share > MERGE_OVERLAP) | (share.T > MERGE_OVERLAP)
     np.fill_diagonal(same, False)
     return np.asarray(same)
 
 
-def _distinct(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> bool:
+def _distinct(hits: np.ndarray, sizes: tuple[np.ndarray, np.ndarray], chance: Chance) -> bool:
     """Tell whether over a third of the core of either group take part in significantly fewer events of the other.
 
     Fisher's exact test, neuron by neuron. Clustering puts like events together, so that the halves of one ensemble differ in some
@@ -115,12 +128,13 @@ def _distinct(hits: np.ndarray, n_events: np.ndarray, chance: Chance) -> bool:
     """
     from scipy.stats import hypergeom
 
-    share = hits / n_events[:, None]
-    spread = np.sqrt(share.mean(axis=0) * (1 - share.mean(axis=0)) * (1 / n_events).sum())
+    n_events = np.array([len(one) for one in sizes])
+    share, pooled = hits / n_events[:, None], hits.sum(axis=0) / n_events.sum()
+    spread = np.sqrt(pooled * (1 - pooled) * (1 / n_events).sum())
     fewer = np.array([share[0] - share[1], share[1] - share[0]]) > AT_A_GLANCE * spread
     if (fewer.sum(axis=1) < 2).any():  # more than a third of three or more
         return False
-    members = judge_members(hits, n_events, chance)
+    members = judge_members(hits, np.array([chance.of(one) for one in sizes]), n_events, chance.alpha)
     for one in (0, 1):
         core = members.core[one]
         unequal = hypergeom.sf(hits[one, core] - 1, n_events.sum(), hits[:, core].sum(axis=0), n_events[one]) < DIFFERS
@@ -134,7 +148,7 @@ def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_eve
 
     Two ensembles that share neurons are more alike than random events are, and lie under one branch.
     """
-    n = len(participation)
+    n, sizes = len(participation), participation.sum(axis=1)
     events: list[list[int]] = [[i] for i in range(n)]  # under each node
     hits = list(participation.astype(np.int64))
     parts: list[list[int]] = [[] for _ in range(n)]  # nodes with enough events into which each falls
@@ -149,8 +163,8 @@ def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_eve
         hits.append(hits[a] + hits[b])
         found = parts[a] + parts[b]
         if len(found) == 2 and len(parts[a]) == 1:
-            sizes = np.array([len(events[part]) for part in found])
-            if not _distinct(np.array([hits[part] for part in found]), sizes, chance):
+            a, b = found
+            if not _distinct(np.array([hits[a], hits[b]]), (sizes[events[a]], sizes[events[b]]), chance):
                 found = []
         parts.append(found if len(found) > 1 else [node] if len(events[node]) >= min_events else [])
     labels = np.full(n, -1)
@@ -162,8 +176,8 @@ def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_eve
 def settle(participation: np.ndarray, labels: np.ndarray, min_events: int, chance: Chance) -> np.ndarray:
     """Make ensembles of clusters of events, from 1, the one with the most events; -1: the event is of none.
 
-    Clusters of too few events are none, those whose cores share over two thirds of both are one, and those with too few core
-    neurons are none.
+    Clusters of too few events are none, those of which one's core lies by over two thirds in the other are one, and those with
+    too few core neurons are none.
     """
     names, sizes = np.unique(labels[labels > 0], return_counts=True)
     kept = names[sizes >= min_events]

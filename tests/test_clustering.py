@@ -34,7 +34,7 @@ def cut_of(participation, rule, linkage="average", variance=0.8):
 
 
 def chance_of(participation):
-    return Chance(np.full(participation.shape[1], 1 / participation.shape[1]), CORE_ALPHA / participation.shape[1])
+    return Chance(np.full(participation.shape[1], 1 / participation.shape[1]), CORE_ALPHA / participation.shape[1], N)
 
 
 PLAIN = [(rule, "average") for rule in CUTS if rule != "pca_variance"]  # two components explain most of three groups
@@ -233,3 +233,17 @@ def test_neurons_that_are_never_active_are_in_no_random_event():
     propensity = np.array([0.5, 0.5, 0.0, 0.0])
     drawn = random_events(np.array([1, 3]), propensity, 50, np.random.default_rng(0))
     assert not drawn[:, 2:].any() and set(drawn.sum(axis=1)) == {1, 2}
+
+
+@pytest.mark.parametrize("reliability", [0.6, 0.8])
+def test_one_unreliable_ensemble_is_one(reliability):
+    wrong = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        raster = rng.random((50, 6000)) < 0.006
+        for b in rng.choice(np.arange(5, 5995, 5), 100, replace=False):
+            raster[np.flatnonzero(rng.random(12) < reliability), b] = True
+        rows, bins = np.nonzero(raster)
+        made = find_ensemble_events(compute_coactivity(with_events(50, 12000, rows, 2 * bins), bin=2 / RATE, binning="sliding"))
+        wrong += find_ensembles(made, compare=False).sizes["ensemble"] != 1
+    assert wrong <= 1

@@ -146,3 +146,23 @@ def test_too_many_neurons_are_refused(monkeypatch):
     monkeypatch.setattr("calcium_engine.components.MOST_NEURONS", 10)
     with pytest.raises(CalciumError, match="at most 10"):
         find_ensembles(made, method="ica")
+
+
+def test_a_single_coincidence_is_no_ensemble():
+    recording = deconvolved(3, groups=())
+    recording["deconvolved"][:12, 3000] = 20.0
+    assert find_ensembles(with_ensemble_events(recording), method="ica").sizes["ensemble"] == 0
+
+
+def test_weights_of_no_two_classes_have_few_members():
+    weights = np.random.default_rng(0).standard_normal((20, 200))
+    assert members(weights).mean() < 0.08
+    weights[:, :80] += 20.0
+    np.testing.assert_array_equal(members(weights), np.arange(200) < np.full((20, 1), 80))
+
+
+def test_an_ensemble_without_ensemble_events_is_described_all_the_same():
+    made = compute_coactivity(deconvolved(), source="deconvolved", bin=2 / RATE)
+    result = find_ensembles(find_ensemble_events(made, min_neurons=40), method="ica")
+    assert result.sizes["ensemble"] == 3 and result.sizes["ensemble_event"] == 0
+    assert (result["ensemble_event_count"] == 0).all() and (result["transition_pvalue"] == 1).all()

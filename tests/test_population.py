@@ -152,4 +152,4 @@ def test_ensembles_that_are_one_are_merged():
 
     clusters = labels_at(make_tree(distances(participation), "average"), 0.45)
     assert clusters.max() > 1
-    assert settle(participation, clusters, 3, Chance(np.full(30, 1 / 30), 0.01 / 30)).max() == 1
+    assert settle(participation, clusters, 3, Chance(np.full(30, 1 / 30), 0.01 / 30, 30)).max() == 1

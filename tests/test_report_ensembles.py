@@ -202,3 +202,10 @@ def test_a_recording_in_which_ensembles_were_not_sought_says_so(recording):
     bare = recording.drop_vars("ensemble_event_label")
     assert ensembles.about_ensembles(bare) == ["Ensembles were not sought."] and ensembles.warnings_of(bare) == []
     assert var("is_core").made_by == "find_ensembles"
+
+
+def test_every_way_of_counting_has_its_words():
+    from calcium_engine.coactivity import WHEN
+    from calcium_engine.report.coactivity import _COUNTED
+
+    assert {source for count, source in _COUNTED if count == "neurons"} == set(WHEN)

@@ -14,6 +14,7 @@ _COUNTED = {
     ("neurons", "onset"): "a neuron counts once a bin, at the onset of an event",
     ("neurons", "peak"): "a neuron counts once a bin, at the peak of an event",
     ("neurons", "active"): "a neuron counts once a bin, from the onset of an event to its offset",
+    ("neurons", "deconvolved"): "a neuron counts once a bin, in which its deconvolved activity is far over its mean",
     ("events", "onset"): "every event counts, at its onset",
     ("events", "peak"): "every event counts, at its peak",
 }
