@@ -7,7 +7,7 @@ import calcium_engine
 
 STEPS = "levels neuropil baseline noise denoise deconvolve detectors events detectability features coactivity ensembles quality"
 STEPS += " planting retention nulls shuffles significance ensemble_events synchrony pairwise artifacts"
-STEPS += " chance spectra clustering membership components dynamics power"
+STEPS += " chance spectra clustering membership components dynamics ensemble_methods power"
 ROOMS = [
     "schema indicators arguments",
     "io",
