@@ -87,7 +87,14 @@ def _why_none(recording: xr.Dataset) -> str:
     if labels.size < least:
         return f"No ensembles: {events} {'is' if labels.size == 1 else 'are'} too few, since one ensemble needs {least}."
     few = f" of at least {least}" if "min_events" in settings else ""
-    return f"No ensembles: among {events} no group{few} is alike enough and has core neurons."
+    said = f"No ensembles: among {events} no group{few} is alike enough and has core neurons."
+    able = int(recording["participation"].values.any(axis=0).sum()) if has(recording, "participation") else 0
+    if able and float(np.median(recording["ensemble_event_size"].values)) > able / 2:
+        said += (
+            f" Most of them hold over half of the {able} neurons that take part in any: random events are as alike. "
+            "Independent components (method 'ica') can still part them."
+        )
+    return said
 
 
 def _about_power(recording: xr.Dataset) -> list[str]:
