@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from pathlib import Path
+from typing import Any
 
-from coactivity_bars import show
+from coactivity_bars import Bar, show
 from common import write_json
 from ensembles_chance import judge_bursty
 from ensembles_conditions import POINTS, SERIES
@@ -50,20 +52,27 @@ def run(arguments: argparse.Namespace) -> bool:
         "threads": lambda: judge_threads(first),
         "real": lambda: (judge_real(arguments.data, first), []),
     }
+    chosen = arguments.only.split(",") if arguments.only else list(judges)
+    if set(chosen) - set(judges):
+        raise SystemExit(f"--only knows {', '.join(judges)}, not {', '.join(sorted(set(chosen) - set(judges)))}")
     found, bars = {}, []
-    for name, judge in judges.items():
-        if arguments.only and name not in arguments.only.split(","):
-            continue
+    for name in (name for name in judges if name in chosen):
         start = time.perf_counter()
-        found[name], new = judge()
+        found[name], new = judges[name]()
         bars += new
-        print(f"[{name}: {time.perf_counter() - start:.0f} s]", flush=True)
+        # after each, so that what took an hour is not lost with what comes next
+        path = _write(quick, {"seeds from": first, "runs": len(many), "recordings": len(bursty), **found}, bars)
+        print(f"[{name}: {time.perf_counter() - start:.0f} s; written: {path}]", flush=True)
     met = show(bars)
-    name = "accuracy_ensembles_quick" if quick else "accuracy_ensembles"
+    if "published" in found:
+        draw_ensembles(found["published"], arguments.figure)
+        print("drawn:", arguments.figure)
+    return met
+
+
+def _write(quick: bool, about: dict[str, Any], bars: list[Bar]) -> Path:
+    """Write all that was found so far."""
     plain = [
         {"bar": bar.name, "what": bar.what, "value": float(bar.value), "must be": bar.words, "met": bool(bar.met)} for bar in bars
     ]
-    print("written:", write_json(name, {"runs": len(many), "recordings": len(bursty), "bars": plain, **found}))
-    draw_ensembles(found, arguments.figure)
-    print("drawn:", arguments.figure)
-    return met
+    return write_json("accuracy_ensembles_quick" if quick else "accuracy_ensembles", {**about, "bars": plain})

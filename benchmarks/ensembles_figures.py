@@ -36,16 +36,13 @@ TITLES = {
 }
 
 
-def draw_ensembles(found: Mapping[str, Any], path: Path) -> None:
+def draw_ensembles(published: Mapping[str, Any], path: Path) -> None:
     """Draw a panel a series, and every method at the points; parts that were not judged are left out."""
     import matplotlib
 
-    published = found.get("published", {"runs": {}, "series": {}})
     points = {name: runs for name, runs in published["runs"].items() if name in POINTS}
     n_rows = -(-len(published["series"]) // COLUMNS)
     heights = [HEIGHT * n_rows + 0.4] * (n_rows > 0) + [POINTS_HEIGHT] * bool(points)
-    if not heights:
-        return
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, sum(heights)))
         places = list(np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights)))
