@@ -86,14 +86,12 @@ def _similarity(repeats: int, add: Add) -> None:
         what = f"Jaccard similarity, {n_events} × {n_neurons}"
         few = max(2, repeats // 2) if n_events > 2000 else repeats
         run = partial(jaccard_similarity, raster)
-        ours, theirs = in_turns(run, partial(blas_jaccard, raster), few)
-        add(what, product, ours, theirs, bar)
+        add(what, product, *in_turns(run, partial(blas_jaccard, raster), few), bar)
         add(what, f"{product} in place", *in_turns(run, partial(divided_in_place, raster), few), None)
         scale = n_events * (n_events - 1) / (PART * (PART - 1))
         for name, peer in pairwise_peers().items():
-            start = time.perf_counter()
-            peer(raster[:PART])
-            add(what, f"{name} (scaled from {PART} events)", ours, scale * (time.perf_counter() - start), PAIRWISE)
+            ours, part = in_turns(run, partial(peer, raster[:PART]), max(2, repeats // 2))
+            add(what, f"{name} (scaled from {PART} events)", ours, scale * part, PAIRWISE)
         smallest = partial(jaccard_similarity, raster, condensed=True, dtype=np.float32)
         add(f"{what}, condensed float32", product, *in_turns(smallest, partial(blas_jaccard, raster), few), None)
 
