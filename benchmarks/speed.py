@@ -33,13 +33,14 @@ from common import SAMPLING_RATE, table, write_json, write_simulated_csv
 
 RECIPES = ("classical", "calibrated")
 STAGES = ("read", "ΔF/F", "background", "denoise", "events", "coactivity", "ensemble events", "ensembles")
-ONLY_OURS = ("retention", "features", "store and tables")
+ONLY_OURS = ("deconvolution", "retention", "features", "store and tables")
 STAGE_OF = {
     "estimate_baseline": "ΔF/F",
     "compute_dff": "ΔF/F",
     "subtract_background": "background",
     "estimate_noise": "denoise",
     "denoise": "denoise",
+    "deconvolve": "deconvolution",
     "detect_events": "events",
     "retention_test": "retention",
     "compute_features": "features",
