@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from cleaning_speed import in_turns
-from common import table
+from common import Stages, table
 
 SHUFFLES = 1000
 SIZES = ((324, 7500), (2000, 10000))
@@ -132,17 +132,10 @@ def _laws(repeats: int) -> dict[str, float]:
 
 def measure(repeats: int) -> dict[str, Any]:
     """Measure and print."""
-    lines: list[list[Any]] = []
-    result: dict[str, Any] = {"time": {}}
-
-    def add(what: str, peer: str, ours: float, theirs: float, bar: float | None) -> None:
-        reached = "" if bar is None else "yes" if theirs / ours >= bar else "NO"
-        lines.append([what, 1000 * ours, 1000 * theirs, theirs / ours, bar or "", reached, peer])
-        result["time"][f"{what} / {peer}"] = {"ours_s": ours, "peer_s": theirs, "bar": bar}
-
-    _shuffles(repeats, add)
-    _pairs(repeats, add)
-    table(["stage", "ours, ms", "peer, ms", "peer/ours", "bar", "reached", "peer"], lines)
+    stages = Stages()
+    _shuffles(repeats, stages.add)
+    _pairs(repeats, stages.add)
+    result: dict[str, Any] = {"time": stages.show()}
     result["laws_s"] = _laws(repeats)
     print()
     table(["", "ms"], [[name, 1000 * seconds] for name, seconds in result["laws_s"].items()])

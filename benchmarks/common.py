@@ -35,6 +35,25 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         )
 
 
+class Stages:
+    """Stages timed beside a peer: a table on the terminal, and the same by name for the JSON file."""
+
+    def __init__(self) -> None:
+        self._lines: list[list[Any]] = []
+        self._times: dict[str, Any] = {}
+
+    def add(self, what: str, peer: str, ours: float, theirs: float, bar: float | None) -> None:
+        """Note the seconds of a stage and of its peer, and how many times as long the peer must take."""
+        reached = "" if bar is None else "yes" if theirs / ours >= bar else "NO"
+        self._lines.append([what, 1000 * ours, 1000 * theirs, theirs / ours, bar or "", reached, peer])
+        self._times[f"{what} / {peer}"] = {"ours_s": ours, "peer_s": theirs, "bar": bar}
+
+    def show(self) -> dict[str, Any]:
+        """Print the table; return the times."""
+        table(["stage", "ours, ms", "peer, ms", "peer/ours", "bar", "reached", "peer"], self._lines)
+        return self._times
+
+
 def machine() -> dict[str, Any]:
     """What ran it: figures without this say little."""
     versions = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from cleaning_speed import in_turns
-from common import SAMPLING_RATE, run_child, table
+from common import SAMPLING_RATE, Stages, run_child, table
 from plain import jaccard as blas_jaccard
 
 SIZES = {(2000, 324): 2.0, (10000, 324): 1.3, (10000, 2000): 4.0}  # events, neurons: BLAS over ours
@@ -188,18 +188,11 @@ def _memory() -> dict[str, dict[str, float]]:
 
 def measure(repeats: int) -> dict[str, Any]:
     """Measure and print."""
-    lines: list[list[Any]] = []
-    result: dict[str, Any] = {"time": {}}
-
-    def add(what: str, peer: str, ours: float, theirs: float, bar: float | None) -> None:
-        reached = "" if bar is None else "yes" if theirs / ours >= bar else "NO"
-        lines.append([what, 1000 * ours, 1000 * theirs, theirs / ours, bar or "", reached, peer])
-        result["time"][f"{what} / {peer}"] = {"ours_s": ours, "peer_s": theirs, "bar": bar}
-
+    stages = Stages()
     memory = _memory()  # first: on Linux the peak of a child begins at what its parent held
-    _similarity(repeats, add)
-    _clustering(repeats, add)
-    table(["stage", "ours, ms", "peer, ms", "peer/ours", "bar", "reached", "peer"], lines)
+    _similarity(repeats, stages.add)
+    _clustering(repeats, stages.add)
+    result: dict[str, Any] = {"time": stages.show()}
     result |= {"ensembles_s": _ensembles(repeats), "memory": memory}
     print()
     table(["", "s"], [[name, seconds] for name, seconds in result["ensembles_s"].items()])

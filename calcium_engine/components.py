@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.coactivity import Bins
+from calcium_engine.dynamics import ACTIVATION_ALPHA
 from calcium_engine.schema import CalciumError, var
 from calcium_engine.spectra import DIGITS, largest_eigenvalue, shifted
 
@@ -19,7 +20,6 @@ SPREADS = 4.0  # SD over the mean of the largest eigenvalue of shuffles, where a
 # 300 bins, 8 recordings in 1000 have one
 MEMBER_SPREADS = 1.75  # SD over the mean weight
 TWO_CLASSES = 0.77  # of the variance lies between two classes of weights: 0.64 for normal ones, 0.75 for evenly spread ones
-ACTIVATION_ALPHA = 0.05  # false-discovery rate among bins
 MOST_NEURONS = 20_000
 ITERATIONS = 1000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -39,7 +40,7 @@ class Search:
     min_events: int
     seed: int
 
-    @property
+    @functools.cached_property
     def core(self) -> Chance:
         """What makes a core neuron."""
         largest = int(self.participation.sum(axis=1).max(initial=0))

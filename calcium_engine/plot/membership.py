@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from calcium_engine.membership import overlap
 from calcium_engine.plot._canvas import GREY, INK, VERMILLION, colour_of, few_ticks, panels, styled, text
 from calcium_engine.plot.ensembles import ensemble_order, home
 from calcium_engine.plot.identity import draw_bars, names, numbers, room, spans_of, unstable
@@ -106,8 +107,7 @@ def _draw_compared(axes: Axes, recording: xr.Dataset, order: np.ndarray, top: in
         fontsize="small",
         color=VERMILLION if disagree else INK,
     )
-    common = core.astype(float) @ others.T
-    likeness = common / np.maximum(core.sum(axis=1)[:, None] + others.sum(axis=1)[None] - common, 1.0)
+    likeness = overlap(core, others)
     rows = []
     for row, one in enumerate(others):
         near = int(likeness[:, row].argmax()) if len(core) and likeness[:, row].max() > 0 else None

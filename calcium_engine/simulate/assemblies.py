@@ -12,6 +12,7 @@ import xarray as xr
 from calcium_engine import schema
 from calcium_engine.arguments import choose
 from calcium_engine.io.recording import make_recording
+from calcium_engine.membership import overlap
 from calcium_engine.schema import COORDINATES, CalciumError, var
 from calcium_engine.simulate.ranges import check_ranges
 
@@ -226,10 +227,8 @@ def _draw_set(
 
 def _mean_overlap(member: np.ndarray) -> float:
     """Mean Jaccard similarity of two assemblies, over all pairs; 0 without a pair."""
-    sets = member.astype(np.float64)
-    shared, size = sets @ sets.T, sets.sum(axis=1)
-    pair = np.triu_indices(len(sets), 1)
-    return float((shared / (size[:, None] + size - shared))[pair].mean()) if len(pair[0]) else 0.0
+    pair = np.triu_indices(len(member), 1)
+    return float(overlap(member, member)[pair].mean()) if len(pair[0]) else 0.0
 
 
 def _switch(
