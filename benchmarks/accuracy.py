@@ -43,6 +43,9 @@ def main() -> None:
         if name == "ensembles":
             command.add_argument("--runs", type=int, default=40, help="recordings of each point and series of the publication")
             command.add_argument("--series", default="points", help="points, all, or names of points and series")
+            command.add_argument(
+                "--conditions", default="", help="names of simulated conditions, e.g. standard; all, where not given"
+            )
             command.add_argument("--only", default="", help="published, bursty, simulated, threads, real: some of them")
             command.add_argument("--workers", type=int, default=2, help="processes of one thread each")
         command.add_argument("--figure", type=Path, default=RESULTS / f"accuracy_{name}.png")

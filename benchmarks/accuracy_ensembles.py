@@ -19,7 +19,7 @@ from ensembles_conditions import POINTS, SERIES
 from ensembles_figures import draw_ensembles
 from ensembles_published import judge_published
 from ensembles_real import judge_real
-from ensembles_simulated import judge_simulated
+from ensembles_simulated import conditions_of, judge_simulated
 from ensembles_threads import judge_threads
 
 
@@ -42,13 +42,14 @@ def run(arguments: argparse.Namespace) -> bool:
     warnings.filterwarnings("ignore", category=UserWarning)
     quick, first, workers = arguments.quick, arguments.first_seed, arguments.workers
     names = names_of(arguments.series)
+    conditions = conditions_of(arguments.conditions, quick=quick)
     many = range(first, first + (2 if quick else arguments.runs))
     few = range(first, first + (1 if quick else arguments.seeds))
     bursty = range(first, first + (5 if quick else arguments.recordings))
     judges = {
         "published": lambda: judge_published(names, many, workers=workers),
         "bursty": lambda: judge_bursty(bursty, quick=quick, workers=workers),
-        "simulated": lambda: judge_simulated(few, quick=quick, workers=workers),
+        "simulated": lambda: judge_simulated(few, conditions, workers=workers),
         "threads": lambda: judge_threads(first),
         "real": lambda: (judge_real(arguments.data, first), []),
     }

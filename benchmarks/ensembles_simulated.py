@@ -49,9 +49,20 @@ BARS = {("A23", CORE): 0.90, ("A23", EVENT): 0.85, ("A24", HALVES): 0.85}
 MEASURES = (CORE, EVENT, "Best Match", HALVES, "ensembles found (of 6)", "core F1, ica", "Best Match, ica")
 
 
-def judge_simulated(seeds: range, *, quick: bool, workers: int) -> tuple[dict[str, Any], list[Bar]]:
+def conditions_of(given: str, *, quick: bool) -> list[str]:
+    """Names of the conditions that are asked for; where none is, all or the few of a quick run.
+
+    >>> conditions_of("standard,order 1 s", quick=False)
+    ['standard', 'order 1 s']
+    """
+    names = given.split(",") if given else list(QUICK if quick else CONDITIONS)
+    if unknown := [name for name in names if name not in CONDITIONS]:
+        raise SystemExit(f"no condition {', '.join(unknown)}; there are {', '.join(CONDITIONS)}")
+    return names
+
+
+def judge_simulated(seeds: range, names: list[str], *, workers: int) -> tuple[dict[str, Any], list[Bar]]:
     """Scores of the recipe by what is planted; the standard recording has bars."""
-    names = QUICK if quick else tuple(CONDITIONS)
     jobs = [(name, seed) for name in names for seed in seeds]
     print(f"{len(jobs)} simulated recordings …", file=sys.stderr, flush=True)
     scores = in_workers(_judge, *zip(*jobs, strict=True), workers=workers)
@@ -61,7 +72,8 @@ def judge_simulated(seeds: range, *, quick: bool, workers: int) -> tuple[dict[st
             table.add(name, what, np.array([score[what]]))
     found = table.summary()
     show(table, found)
-    bars = [Bar(bar, f"{STANDARD}: {what}", found[STANDARD][what].value, math.inf, least) for (bar, what), least in BARS.items()]
+    asked = BARS.items() if STANDARD in names else ()
+    bars = [Bar(bar, f"{STANDARD}: {what}", found[STANDARD][what].value, math.inf, least) for (bar, what), least in asked]
     return {
         "scores": [{"condition": name, "seed": seed, **score} for (name, seed), score in zip(jobs, scores, strict=True)]
     }, bars

@@ -98,29 +98,20 @@ def _similarity(repeats: int, add: Add) -> None:
 
 def chain(participation: np.ndarray) -> np.ndarray:
     """From participation to the cluster of each event."""
-    from scipy.cluster.hierarchy import fcluster, linkage
+    from calcium_engine.clustering import distances, labels_at, make_tree
 
-    from calcium_engine.kernels import jaccard_similarity
-
-    distance = jaccard_similarity(participation, condensed=True)
-    np.subtract(1, distance, out=distance)
-    return np.asarray(fcluster(linkage(distance, "average"), CUT, "distance"))
+    return labels_at(make_tree(distances(participation), "average"), CUT)
 
 
 def _clustering(repeats: int, add: Add) -> None:
+    import fastcluster
     from scipy.cluster import hierarchy
 
-    from calcium_engine.kernels import jaccard_similarity
+    from calcium_engine.clustering import distances
 
     raster = draw(*CLUSTERED)
-    distance = 1 - jaccard_similarity(raster, condensed=True)
-    peers = {"SciPy's average linkage alone": hierarchy.linkage}
-    try:
-        import fastcluster
-    except ImportError:
-        print("fastcluster is not installed: left out")
-    else:
-        peers["fastcluster's average linkage alone"] = fastcluster.linkage
+    distance = distances(raster)
+    peers = {"SciPy's average linkage alone": hierarchy.linkage, "fastcluster's average linkage alone": fastcluster.linkage}
     what = f"similarity, linkage, labels, {CLUSTERED[0]} × {CLUSTERED[1]}"
     for name, linkage in peers.items():
         add(what, name, *in_turns(partial(chain, raster), partial(linkage, distance, "average"), max(2, repeats // 2)), CHAIN)

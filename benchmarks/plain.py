@@ -3,8 +3,7 @@
 No line of calcium_engine is in here. The parts were chosen by measuring them beside their rivals: polars for the file (NumPy
 where it is not installed), SciPy's percentile filter row by row (its 2-D form takes seventy times as long), PyWavelets on blocks
 of rows with two threads (it releases the GIL), SciPy's find_peaks and peak_widths, NumPy's bincount on sparse events (rolling a
-dense matrix takes ten times as long), a float32 BLAS product for Jaccard, and fastcluster's average linkage (SciPy's where it is
-not installed).
+dense matrix takes ten times as long), a float32 BLAS product for Jaccard, and fastcluster's average linkage.
 
     python benchmarks/plain.py FILE.csv --sampling-rate 4.8
 """
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pywt
+from fastcluster import linkage
 from scipy import ndimage, signal, stats
 from scipy.cluster.hierarchy import fcluster
 from scipy.spatial.distance import squareform
@@ -29,10 +29,6 @@ try:
     import polars
 except ImportError:
     polars = None
-try:
-    from fastcluster import linkage
-except ImportError:
-    from scipy.cluster.hierarchy import linkage
 
 # the same numbers as in calcium_engine/recipes/classical.toml
 F0_QUANTILE = 0.25

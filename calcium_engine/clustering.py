@@ -57,12 +57,12 @@ def distances(participation: np.ndarray) -> np.ndarray:
 
 
 def make_tree(distance: np.ndarray, linkage: str) -> np.ndarray:
-    """Return SciPy's linkage matrix of condensed distances; empty for fewer than two events."""
+    """Return the linkage matrix (SciPy's form) of condensed distances; empty for fewer than two events."""
     if not len(distance):
         return np.zeros((0, 4))
-    from scipy.cluster import hierarchy
+    import fastcluster  # SciPy's trees in half the time (Müllner 2013)
 
-    return np.asarray(hierarchy.linkage(distance, linkage))
+    return np.asarray(fastcluster.linkage(distance, linkage))
 
 
 def labels_at(tree: np.ndarray, distance: float) -> np.ndarray:
