@@ -46,7 +46,7 @@ from calcium_engine.plot import (
     plot_transitions,
 )
 from calcium_engine.power import ensemble_power
-from calcium_engine.recipe import analyze
+from calcium_engine.analysis import analyze
 from calcium_engine.report import write_report
 from calcium_engine.retention import retention_test
 from calcium_engine.schema import CalciumError, MissingVariableError

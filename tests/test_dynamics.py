@@ -18,7 +18,7 @@ from calcium_engine import (
     simulate_recording,
 )
 from calcium_engine.dynamics import concordance, over_chance, pattern_completion, stretches, transitions
-from calcium_engine.recipe import analyze
+from calcium_engine.analysis import analyze
 
 N, BINS = 60, 3000
 GROUPS = (range(0, 12), range(12, 24), range(24, 36))

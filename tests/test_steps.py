@@ -23,7 +23,7 @@ from calcium_engine.io import make_recording
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.pairwise import compute_pairwise
-from calcium_engine.recipe import analyze
+from calcium_engine.analysis import analyze
 from calcium_engine.schema import EVENT_FLAGS, VARIABLES, CalciumError, MissingVariableError
 from calcium_engine.simulate import simulate_recording
 

@@ -48,12 +48,12 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
         raise FileNotFoundError(
             f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
         )
-    _refuse_to_replace(target, overwrite, marker)
+    refuse_to_replace(target, overwrite, marker)
     temporary = _hidden(target, "partial")
     try:
         yield temporary
-        _refuse_to_replace(target, overwrite, marker)  # someone else may have been quicker
-        _swap(temporary, target)
+        refuse_to_replace(target, overwrite, marker)  # someone else may have been quicker
+        swap(temporary, target)
     except OSError as error:
         _explain(error, target)
         raise
@@ -65,7 +65,7 @@ def _hidden(target: Path, suffix: str) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
 
 
-def _refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> None:
+def refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> None:
     if not target.exists():
         return
     if not overwrite:
@@ -81,7 +81,7 @@ def _refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> Non
         )
 
 
-def _swap(temporary: Path, target: Path) -> None:
+def swap(temporary: Path, target: Path) -> None:
     """Put the new in the place of the old, which comes back if that fails."""
     if not target.exists() or not (target.is_dir() or temporary.is_dir()):
         temporary.replace(target)
