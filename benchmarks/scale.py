@@ -104,9 +104,7 @@ def digest(store: Path) -> str:
 def phases(marks: list[list[Any]]) -> tuple[float, float]:
     """Return the seconds of the steps that look at single neurons, and of the others."""
     times = [at for _, at in marks]
-    per_neuron = sum(
-        stop - start for (stage, start), stop in zip(marks, times[1:], strict=False) if stage not in AFTER
-    )
+    per_neuron = sum(stop - start for (stage, start), stop in zip(marks, times[1:], strict=False) if stage not in AFTER)
     return per_neuron, times[-1] - per_neuron
 
 
@@ -143,7 +141,10 @@ def judge_memory(folder: Path, *, quick: bool) -> dict[str, Any]:
     )
     each = {n: alone / n for n, alone, _, _ in rows}
     bars = {
-        f"peak under {BUDGET}, MB (at most {FLAT / 1e6:.0f})": (max(peak for *_, peak in rows) / 1e6, max(peak for *_, peak in rows) <= FLAT),
+        f"peak under {BUDGET}, MB (at most {FLAT / 1e6:.0f})": (
+            max(peak for *_, peak in rows) / 1e6,
+            max(peak for *_, peak in rows) <= FLAT,
+        ),
         f"throughput over that in memory (at least {SLOWEST})": (
             whole[1] / part / each[sizes[-1]],
             whole[1] / part / each[sizes[-1]] >= SLOWEST,
@@ -218,7 +219,9 @@ def judge_workers(folder: Path, *, quick: bool) -> dict[str, Any]:
         run(IN_BLOCKS.format(keep=None), given, whole, SMALL_BUDGET)
     script = folder / "workers.py"
     script.write_text(WORKERS)
-    killed, _ = run("import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')", script, given, out, SMALL_BUDGET)
+    killed, _ = run(
+        "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')", script, given, out, SMALL_BUDGET
+    )
     same = killed == "1" and digest(out) == digest(whole)
     return {"bars": {"two workers, one killed: identical": (same, same)}}
 

@@ -122,9 +122,7 @@ class Recipe:
         if seed is not None:
             fitted = fitted._with_common("seed", seed)
         changes = ", ".join(f"{key}={value}" for key, value in (settings or {}).items())
-        return replace(
-            fitted.with_settings(settings or {}), name=f"{self.name} with {changes}" if changes else self.name
-        )
+        return replace(fitted.with_settings(settings or {}), name=f"{self.name} with {changes}" if changes else self.name)
 
     def _with_setting(self, key: str, value: Any) -> Recipe:
         name, dot, argument = key.partition(".")

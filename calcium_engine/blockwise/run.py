@@ -20,7 +20,7 @@ import xarray as xr
 
 from calcium_engine.artifacts import TRACES as MASKED
 from calcium_engine.blockwise.cluster import current_client, each, room
-from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time, resident
+from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
 from calcium_engine.blockwise.notes import Notes, Plan, same_plan, unfinished, working_in
 from calcium_engine.features import complete_features, see_traces
 from calcium_engine.io.atomic import refuse_to_replace, swap
@@ -342,7 +342,11 @@ class _Analysis:
 
 def _is_read(trace: str) -> bool:
     """Tell whether a step may read a trace that a recording comes with; others are only passed on."""
-    return trace in VARIABLES and VARIABLES[trace].made_by not in ("simulate_recording", "simulate_assemblies") and trace != "spikes_suite2p"
+    return (
+        trace in VARIABLES
+        and VARIABLES[trace].made_by not in ("simulate_recording", "simulate_assemblies")
+        and trace != "spikes_suite2p"
+    )
 
 
 def _masked(recording: xr.Dataset, before: list[Step]) -> xr.Dataset:
@@ -373,7 +377,9 @@ def _kept_traces(keep: Sequence[str] | None, traces: list[str], after: list[Step
         kept = [name for name in traces if name in keep]
     reads = any(step.use == "compute_coactivity" and step.arguments.get("source") == "deconvolved" for step in after)
     if reads and "deconvolved" not in kept:
-        raise CalciumError("compute_coactivity(source='deconvolved') reads 'deconvolved', which must be among what is kept (keep)")
+        raise CalciumError(
+            "compute_coactivity(source='deconvolved') reads 'deconvolved', which must be among what is kept (keep)"
+        )
     return tuple(kept)
 
 
@@ -383,9 +389,5 @@ def _kept_results(small: xr.Dataset, keep: Sequence[str] | None) -> xr.Dataset:
         return small
     makers = {maker for name in keep for maker in GROUPS.get(name, ())}
     made = {maker for group in GROUPS.values() for maker in group}
-    gone = [
-        name
-        for name, array in small.data_vars.items()
-        if name not in keep and array.attrs.get("made_by") in made - makers
-    ]
+    gone = [name for name, array in small.data_vars.items() if name not in keep and array.attrs.get("made_by") in made - makers]
     return small.drop_vars(gone)

@@ -127,7 +127,9 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
         "Such a recording (a .zarr store; see 'calcium convert') is analysed in blocks of neurons by itself, or if any of these "
         "is given. What is not finished yet stands in DIR.unfinished.",
     )
-    group.add_argument("--memory", metavar="SIZE", help="what the program may hold, such as 2GB (default: a quarter of what is free)")
+    group.add_argument(
+        "--memory", metavar="SIZE", help="what the program may hold, such as 2GB (default: a quarter of what is free)"
+    )
     group.add_argument(
         "--keep",
         metavar="NAMES",

@@ -13,9 +13,9 @@ from typing import Any
 import xarray as xr
 
 from calcium_engine import plot
+from calcium_engine.analysis import analyze
 from calcium_engine.io import save_recording
 from calcium_engine.io.atomic import replacing
-from calcium_engine.analysis import analyze
 from calcium_engine.recipe import Recipe
 from calcium_engine.report import write_report
 from calcium_engine.report.ensembles import with_power
@@ -58,7 +58,7 @@ def make_result(
     figures: bool = True,
     overwrite: bool = False,
     quiet: bool = False,
-    scale: Scale = Scale(),  # noqa: B008  (it cannot be changed)
+    scale: Scale = Scale(),
 ) -> xr.Dataset:
     """Load a recording, analyse it and write everything into a new folder, which is whole or absent; return the recording.
 

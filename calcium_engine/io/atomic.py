@@ -49,7 +49,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
             f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
         )
     refuse_to_replace(target, overwrite, marker)
-    temporary = _hidden(target, "partial")
+    temporary = hidden(target, "partial")
     try:
         yield temporary
         refuse_to_replace(target, overwrite, marker)  # someone else may have been quicker
@@ -58,10 +58,11 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
         _explain(error, target)
         raise
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
-def _hidden(target: Path, suffix: str) -> Path:
+def hidden(target: Path, suffix: str) -> Path:
+    """Return a new hidden name beside a file or folder."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
 
 
@@ -87,17 +88,17 @@ def swap(temporary: Path, target: Path) -> None:
         temporary.replace(target)
         return
     # No portable call exchanges two folders: the old one steps aside for the moment of the second rename.
-    aside = _hidden(target, "old")
+    aside = hidden(target, "old")
     target.rename(aside)
     try:
         temporary.rename(target)
     except BaseException:
         aside.rename(target)
         raise
-    _remove(aside)
+    remove(aside)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there; a writing thread that outlives Ctrl-C may need a second attempt."""
     for attempt in range(5):
         if path.is_dir():
