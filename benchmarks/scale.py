@@ -239,9 +239,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 
 
 def _calcium(*arguments: object) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "calcium_engine", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "calcium_engine", *map(str, arguments)], capture_output=True, text=True)
     return done.returncode, done.stderr.strip()
 
 

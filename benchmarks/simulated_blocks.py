@@ -19,7 +19,9 @@ AT_A_TIME = 500  # neurons
 def write_simulated_store(path: str | Path, n_neurons: int, n_frames: int) -> None:
     """Write fluorescence with two ensembles in each block of neurons; a block's seed is its number."""
     path = Path(path)
-    empty = make_recording(dask.array.zeros((n_neurons, n_frames), np.float32), sampling_rate=RATE, source="simulated in blocks")
+    empty = make_recording(
+        dask.array.zeros((n_neurons, n_frames), dtype=np.float32), sampling_rate=RATE, source="simulated in blocks"
+    )
     empty = empty.assign_attrs(indicator="GCaMP6s")
     lay_out(path, empty, n_neurons)
     rows = max(1, AT_A_TIME // rows_per_chunk(n_frames)) * rows_per_chunk(n_frames)

@@ -63,11 +63,11 @@ def each(work: Callable[..., int], jobs: Iterable[tuple[Any, ...]], client: Any 
 
     waiting = iter(jobs)
     threads = sum(client.nthreads().values())
-    futures = as_completed([client.submit(work, *job, pure=False) for job in islice(waiting, AHEAD * max(1, threads))])
+    futures = as_completed([client.submit(work, *job, pure=False) for job in islice(waiting, AHEAD * max(1, threads))])  # type: ignore[no-untyped-call]
     try:
         for future in futures:
             yield future.result()
-            futures.update([client.submit(work, *job, pure=False) for job in islice(waiting, 1)])
+            futures.update([client.submit(work, *job, pure=False) for job in islice(waiting, 1)])  # type: ignore[no-untyped-call]
     except KilledWorker as error:
         raise CalciumError(
             f"the workers that took a block died, again and again ({error}); give them less at a time (memory), or more memory"
@@ -97,7 +97,7 @@ def cluster(workers: int | None, scheduler: str | None, memory: str | float | No
 
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout=10)
+            client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise CalciumError(f"no Dask scheduler answers at {scheduler}: {error}") from error
         with client:
@@ -109,12 +109,12 @@ def cluster(workers: int | None, scheduler: str | None, memory: str | float | No
     if workers > cores:
         warn(f"there are {cores} cores for {workers} workers: {cores} are started, or they would be in each other's way")
     processes = min(workers, cores)
-    started = LocalCluster(
+    started = LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=processes,
         threads_per_worker=cores // processes,
         memory_limit=0,  # blocks are cut to fit
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
     )
-    with started, Client(started):
+    with started, Client(started):  # type: ignore[no-untyped-call]
         yield budget_of(memory) // (processes + 1)

@@ -171,7 +171,7 @@ def save_small(dataset: xr.Dataset, path: Path) -> None:
     text = json.dumps({"variables": about, "coords": [str(name) for name in dataset.coords], "attrs": dataset.attrs})
     arrays = {f"v{i}": variable.values for i, variable in enumerate(dataset.variables.values())}
     with replacing(path, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.savez(file, about=np.array(text), **arrays)
+        np.savez(file, **{"about": np.array(text)} | arrays)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
 

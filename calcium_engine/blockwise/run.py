@@ -18,17 +18,17 @@ import dask.array
 import numpy as np
 import xarray as xr
 
-from calcium_engine.artifacts import TRACES as MASKED
 from calcium_engine.blockwise.cluster import current_client, each, room
 from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
 from calcium_engine.blockwise.notes import Notes, Plan, same_plan, unfinished, working_in
 from calcium_engine.features import complete_features, see_traces
 from calcium_engine.io.atomic import refuse_to_replace, swap
+from calcium_engine.io.integrity import MARKER
 from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_rows
-from calcium_engine.io.store import MARKER, open_recording, rows_per_chunk
+from calcium_engine.io.store import open_recording, rows_per_chunk
 from calcium_engine.noise import warn_of_correlated_noise
 from calcium_engine.recipe import Progress, Recipe, Step, run_step
-from calcium_engine.schema import CHAIN, VARIABLES, CalciumError, NeuronsWarning, fresh, warn
+from calcium_engine.schema import CHAIN, TRACES, VARIABLES, CalciumError, NeuronsWarning, fresh, warn
 
 MASK, FEATURES = "mask_artifacts", "compute_features"
 # Steps whose result for a neuron depends on that neuron alone. Of the features, those that look at traces do.
@@ -171,7 +171,7 @@ def loaded(block: xr.Dataset) -> xr.Dataset:
         block = block.load()
     if "artifact" not in block.variables:
         return block
-    traces = [name for name in (*MASKED, "neuropil") if name in block.data_vars]
+    traces = [name for name in (*TRACES, "neuropil") if name in block.data_vars]
     return block.assign({name: block[name].where(~block["artifact"]) for name in traces})
 
 
@@ -179,7 +179,7 @@ def checksum(block: xr.Dataset) -> int:
     """Return a checksum of all the traces of a block."""
     value = 0
     for name in sorted(str(name) for name, array in block.data_vars.items() if is_trace(array)):
-        value = zlib.crc32(np.ascontiguousarray(block[name].transpose(*TRACE).values).view(np.uint8), value)
+        value = zlib.crc32(np.ascontiguousarray(block[name].transpose(*TRACE).values).data.cast("B"), value)
     return value
 
 
@@ -255,11 +255,11 @@ class _Analysis:
 
     def plan(self) -> Plan:
         """Return all that makes a finished block what it is, but for the values of its traces."""
-        labels = [np.ascontiguousarray(self.prepared[name].values) for name in ("neuron", "time")]
+        labels = [self.prepared[name].values for name in ("neuron", "time")]
         return {
             "recipe": self.recipe.to_toml(),
             "source": str(self.prepared.attrs.get("source", "")),
-            "labels": [zlib.crc32(values.view(np.uint8)) for values in labels],
+            "labels": [zlib.crc32(values.tobytes()) for values in labels],
             "shape": [self.prepared.sizes[dim] for dim in TRACE],
             "kept": list(self.work.traces),
             "edges": self.edges,
@@ -269,7 +269,7 @@ class _Analysis:
         """Return the recording to be made, with its traces yet to be written."""
         shape = tuple(self.prepared.sizes[dim] for dim in TRACE)
         empty = {
-            name: (TRACE, dask.array.zeros(shape, self.traces[name].dtype, chunks=shape), self.traces[name].attrs)
+            name: (TRACE, dask.array.zeros(shape, dtype=self.traces[name].dtype, chunks=shape), self.traces[name].attrs)
             for name in self.work.traces
         }
         labels = {name: coord for name, coord in self.prepared.coords.items() if set(coord.dims) <= set(TRACE)}
@@ -325,8 +325,9 @@ class _Analysis:
         joined = {}
         for name, variable in records[0].variables.items():
             along = [dim for dim in ("neuron", "event", "block") if dim in variable.dims]
-            parts = [record.variables[name] for record in records]
-            joined[str(name)] = xr.Variable.concat(parts, along[0]) if along else variable
+            values = [record.variables[name].values for record in records]
+            together = np.concatenate(values, axis=variable.dims.index(along[0])) if along else variable.values
+            joined[str(name)] = xr.Variable(variable.dims, together, variable.attrs)
         whole = self.prepared
         for step in self.work.steps:
             whole = fresh(whole, step.use)
@@ -342,11 +343,7 @@ class _Analysis:
 
 def _is_read(trace: str) -> bool:
     """Tell whether a step may read a trace that a recording comes with; others are only passed on."""
-    return (
-        trace in VARIABLES
-        and VARIABLES[trace].made_by not in ("simulate_recording", "simulate_assemblies")
-        and trace != "spikes_suite2p"
-    )
+    return trace in VARIABLES and not trace.startswith(("true_", "spikes_"))
 
 
 def _masked(recording: xr.Dataset, before: list[Step]) -> xr.Dataset:

@@ -13,9 +13,14 @@ from typing import Any
 import xarray as xr
 
 from calcium_engine import plot
-from calcium_engine.analysis import analyze
-from calcium_engine.io import save_recording
-from calcium_engine.io.atomic import replacing
+from calcium_engine.analysis import analyze, labelled
+from calcium_engine.blockwise import analyze_in_blocks
+from calcium_engine.blockwise.cluster import cluster
+from calcium_engine.blockwise.memory import budget_of, memory_needed
+from calcium_engine.blockwise.notes import state_of, unfinished, working_in
+from calcium_engine.blockwise.run import telling_of_disk
+from calcium_engine.io import open_recording, save_recording
+from calcium_engine.io.atomic import replacing, swap
 from calcium_engine.recipe import Recipe
 from calcium_engine.report import write_report
 from calcium_engine.report.ensembles import with_power
