@@ -36,6 +36,8 @@ def unfinished(target: Path) -> Path:
 def working_in(folder: Path) -> Iterator[Notes]:
     """Make the folder, if it is not there, and hold its lock; a process that dies lets go of it.
 
+    What ends before there is anything to go on with leaves no folder behind.
+
     Raises:
         CalciumError: another process holds it.
     """
@@ -51,7 +53,10 @@ def working_in(folder: Path) -> Iterator[Notes]:
         yield Notes(folder)
     finally:
         (folder / OWNER).unlink(missing_ok=True)
+        kept = any(next(folder.glob(pattern), None) for pattern in (PLAN, f"*/*/{PLAN}", "*/*/zarr.json"))
         lock.release()
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def in_use(folder: Path) -> bool:
@@ -61,6 +66,8 @@ def in_use(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # a folder that cannot be written to
+        return False
 
 
 def state_of(folder: Path) -> str:
@@ -116,7 +123,7 @@ class Notes:
         return plan
 
     def begin(self, plan: Plan) -> None:
-        """Forget what was there, and write the plan; the store must be laid out before."""
+        """Write the plan; the store must be laid out before."""
         _write_text(self.folder / PLAN, json.dumps(plan, indent=1))
 
     def clear(self) -> None:
@@ -152,7 +159,7 @@ def same_plan(old: Plan, new: Plan) -> None:
     Raises:
         CalciumError: naming what differs.
     """
-    for key in sorted(set(old) | set(new)):
+    for key in new:
         if key != "edges" and old.get(key) != new.get(key):
             raise CalciumError(
                 f"what was interrupted had another {key} ({_short(old.get(key))}, now {_short(new.get(key))}), so it cannot be "

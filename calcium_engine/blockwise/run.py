@@ -20,12 +20,12 @@ import xarray as xr
 
 from calcium_engine.blockwise.cluster import current_client, each, room
 from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
-from calcium_engine.blockwise.notes import Notes, Plan, same_plan, unfinished, working_in
+from calcium_engine.blockwise.notes import Notes, Plan, same_plan, state_of, unfinished, working_in
 from calcium_engine.features import complete_features, see_traces
-from calcium_engine.io.atomic import refuse_to_replace, swap
+from calcium_engine.io.atomic import check_parent, refuse_to_replace, swap
 from calcium_engine.io.integrity import MARKER
 from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_rows
-from calcium_engine.io.store import open_recording, rows_per_chunk
+from calcium_engine.io.store import is_trace, open_recording, rows_per_chunk
 from calcium_engine.noise import warn_of_correlated_noise
 from calcium_engine.recipe import Progress, Recipe, Step, run_step
 from calcium_engine.schema import CHAIN, TRACES, VARIABLES, CalciumError, NeuronsWarning, fresh, warn
@@ -79,12 +79,10 @@ def analyze_in_blocks(
         done = _finished(out, recipe)
         Notes(folder).remove()
         return done
+    check_parent(out)
     refuse_to_replace(out, overwrite, MARKER)
     if folder.exists() and not (resume or overwrite):
-        raise FileExistsError(
-            f"{folder} holds an analysis that was interrupted; go on with --resume (resume=True), "
-            "or begin anew with --overwrite (overwrite=True)"
-        )
+        raise FileExistsError(f"{folder}: {state_of(folder)}")
     client, show = current_client(), progress or (lambda *_: None)
     with telling_of_disk(out), working_in(folder) as notes:
         analysis = _Analysis(recording, recipe, notes, keep)
@@ -158,11 +156,6 @@ class Work:
             else:
                 result = run_step(step, result)
         return result, seen
-
-
-def is_trace(array: xr.DataArray) -> bool:
-    """Tell whether a variable has a value for each neuron in each frame: only these are large."""
-    return set(array.dims) == set(TRACE)
 
 
 def loaded(block: xr.Dataset) -> xr.Dataset:
@@ -258,9 +251,9 @@ class _Analysis:
         labels = [self.prepared[name].values for name in ("neuron", "time")]
         return {
             "recipe": self.recipe.to_toml(),
+            "shape": [self.prepared.sizes[dim] for dim in TRACE],
             "source": str(self.prepared.attrs.get("source", "")),
             "labels": [zlib.crc32(values.tobytes()) for values in labels],
-            "shape": [self.prepared.sizes[dim] for dim in TRACE],
             "kept": list(self.work.traces),
             "edges": self.edges,
         }

@@ -20,7 +20,7 @@ from calcium_engine.blockwise.memory import budget_of, memory_needed
 from calcium_engine.blockwise.notes import state_of, unfinished, working_in
 from calcium_engine.blockwise.run import telling_of_disk
 from calcium_engine.io import open_recording, save_recording
-from calcium_engine.io.atomic import replacing, swap
+from calcium_engine.io.atomic import check_parent, replacing, swap
 from calcium_engine.recipe import Recipe
 from calcium_engine.report import write_report
 from calcium_engine.report.ensembles import with_power
@@ -72,6 +72,7 @@ def make_result(
     if not (scale.resume and out.exists()):
         check_target(out, overwrite)
     recipe.with_settings(settings)  # a mistake is told before any work is done
+    check_parent(out)
     if unfinished(out).exists() and not (scale.resume or overwrite):
         raise FileExistsError(f"{unfinished(out)}: {state_of(unfinished(out))}")
     with _Stages(quiet) as stages:

@@ -44,10 +44,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
     ['numbers.txt']
     """
     target = Path(path).resolve()
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
-        )
+    check_parent(target)
     refuse_to_replace(target, overwrite, marker)
     temporary = hidden(target, "partial")
     try:
@@ -59,6 +56,14 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
         raise
     finally:
         remove(temporary)
+
+
+def check_parent(target: Path) -> None:
+    """Refuse a target in a folder that does not exist."""
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
+        )
 
 
 def hidden(target: Path, suffix: str) -> Path:
