@@ -52,7 +52,8 @@ def write_chunks(array: ArrayOnDisk, first: int, values: np.ndarray, *, flush: b
     def write(i: int) -> None:
         block = values[i * rows - first : (i + 1) * rows - first]
         if len(block) < rows:  # the last chunk is as large as the others
-            block = np.concatenate([block, np.zeros((rows - len(block), *block.shape[1:]), block.dtype)])
+            fill = array.dtype.type(array.fill)  # NaN is written as a word
+            block = np.concatenate([block, np.full((rows - len(block), block.shape[1]), fill)])
         data = codec.encode(np.ascontiguousarray(block))
         _put(array.folder / array.key(i, 0), data, checksum_of(data), flush)
 

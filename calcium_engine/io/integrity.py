@@ -34,6 +34,7 @@ class ArrayOnDisk:
     chunks: tuple[int, ...]  # of a file, which is a shard where there are any
     separator: str
     dtype: np.dtype[Any]
+    fill: Any
     codecs: tuple[str, ...]
     codec_settings: tuple[dict[str, Any], ...]
     digest: str  # of its metadata
@@ -51,6 +52,7 @@ class ArrayOnDisk:
             chunks=tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]),
             separator=keys.get("separator", "/"),
             dtype=np.dtype(meta["data_type"]) if str(meta["data_type"]) in _NUMBERS else np.dtype(object),
+            fill=meta["fill_value"],
             codecs=tuple(codec["name"] for codec in meta["codecs"]),
             codec_settings=tuple(codec.get("configuration", {}) for codec in meta["codecs"]),
             digest=hashlib.new(DIGEST, text).hexdigest(),

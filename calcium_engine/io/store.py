@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,7 +80,7 @@ def write_store(recording: xr.Dataset, folder: Path, *, with_traces: bool = True
         for first in range(0, len(traces[name]), step := _whole_chunks(traces[name])[0]):
             write_chunks(target.array, first, traces[name][first : first + step].values)
     for name in lazy.keys() - targets.keys():
-        targets[name] = zarr.open_array(folder / str(name), mode="r+", config={"write_empty_chunks": True})
+        targets[name] = zarr.open_array(folder / str(name), mode="r+").with_config({"write_empty_chunks": True})
     if lazy:  # together, since they come from each other
         dask.array.store(list(lazy.values()), [targets[name] for name in lazy], lock=False)
 
@@ -92,8 +91,8 @@ def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | 
     Args:
         path: the store, a folder. It must stay as it is while its values are in use: one that is replaced meanwhile gives the
             new values, or an error.
-        chunks: None reads through plain lazy indexing. A mapping makes dask arrays: `{}` of the chunks on disk,
-            `{"neuron": 256}` of blocks of so many neurons.
+        chunks: None reads through plain lazy indexing. `{}` makes the traces dask arrays in the chunks on disk, and
+            `{"neuron": 256}` all variables dask arrays in blocks of so many neurons.
 
     Returns:
         The recording, with the coordinates and attributes it was saved with.
@@ -118,9 +117,8 @@ def open_store(path: str | os.PathLike[str], chunks: Mapping[str, int] | None = 
 
     try:
         with _string_warnings_off():
-            lazily: dict[str, int] | None = None if chunks is None else {}
             recording = xr.open_zarr(
-                CheckedStore(path, read_only=True), consolidated=False, chunks=lazily, decode_times=False, mask_and_scale=False
+                CheckedStore(path, read_only=True), consolidated=False, chunks=None, decode_times=False, mask_and_scale=False
             )
     except CalciumError:
         raise
@@ -130,7 +128,8 @@ def open_store(path: str | os.PathLike[str], chunks: Mapping[str, int] | None = 
         ) from error
     for name in (ENTRY, UNFINISHED):
         recording.attrs.pop(name, None)
-    recording = recording.assign({name: _lazily(path, variable) for name, variable in recording.data_vars.items()})
+    traces = {name: array for name, array in recording.data_vars.items() if array.dims == ("neuron", "frame")}
+    recording = recording.assign({name: _lazily(path, array, in_chunks=chunks == {}) for name, array in traces.items()})
     _check_recording(recording, str(path))
     version = recording.attrs.get("schema_version")
     if version is None:
@@ -225,21 +224,20 @@ def encoding_of(variable: xr.Variable) -> dict[str, Any]:
     return encoding
 
 
-def _lazily(path: Path, opened: xr.DataArray) -> xr.DataArray:
-    """Return traces that are read by `Traces`, in dask's chunks where Zarr's were."""
+def _lazily(path: Path, opened: xr.DataArray, *, in_chunks: bool) -> xr.DataArray:
+    """Return traces that are read straight from their chunks, where they were written so; as dask's, if asked for."""
     from xarray.core import indexing
 
     from calcium_engine.io.chunks import Traces, is_ours
 
-    array = ArrayOnDisk.read(path / str(opened.name))
-    if array.dims != ("neuron", "frame") or not is_ours(array) or opened.size == 0:
-        return opened
-    lazy: Any = indexing.LazilyIndexedArray(Traces(array))
-    lazy = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
-    variable = xr.Variable(array.dims, lazy, opened.attrs, opened.encoding)
-    if opened.chunks is not None:
-        variable = variable.chunk(opened.chunksizes, name=f"traces-{uuid.uuid4().hex}")
-    return xr.DataArray(variable, opened.coords)
+    array, variable = ArrayOnDisk.read(path / str(opened.name)), opened.variable
+    if is_ours(array) and opened.size > 0:
+        lazy: Any = indexing.LazilyIndexedArray(Traces(array))
+        lazy = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
+        variable = xr.Variable(array.dims, lazy, opened.attrs, opened.encoding)
+    return xr.DataArray(
+        variable.chunk(dict(zip(array.dims, array.chunks, strict=True))) if in_chunks else variable, opened.coords
+    )
 
 
 def _restore_strings(recording: xr.Dataset) -> xr.Dataset:
