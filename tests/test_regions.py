@@ -122,10 +122,6 @@ INSTANTS = (
     | st.lists(st.integers(0, FRAMES - 1), max_size=5).map(np.array)
     | st.integers(-FRAMES, FRAMES - 1)
 )
-    st.slices(FRAMES).filter(lambda s: len(range(*s.indices(FRAMES))) > 0)
-    | st.lists(st.integers(0, FRAMES - 1), max_size=5).map(np.array)
-    | st.integers(-FRAMES, FRAMES - 1)
-)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ MARKER = "zarr.json"  # what makes a folder a Zarr v3 store, and holds the metad
 ENTRY = "integrity"  # attribute of a finished store
 UNFINISHED = "unfinished"  # attribute of one that is being made
 DIGEST = "sha256"
-_CHECKSUM_BYTES = 4  # crc32c, at the end of each chunk
+CHECKSUM_BYTES = 4  # crc32c, at the end of each chunk
 _STRANGERS = f"and the metadata of the store ({MARKER}) do not belong together: one is another recording's, or was changed"
 _NUMBERS = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float32", "float64"}
 
@@ -113,7 +113,7 @@ def chunk_fault(array: ArrayOnDisk, key: str, data: Any) -> str | None:
     if data is None:
         return f"{array.describe(key)} is missing"
     view = np.frombuffer(data, np.uint8)
-    if checksum_of(view[:-_CHECKSUM_BYTES]) != view[-_CHECKSUM_BYTES:].tobytes():
+    if checksum_of(view[:-CHECKSUM_BYTES]) != view[-CHECKSUM_BYTES:].tobytes():
         return f"{array.describe(key)} is cut short or changed: its checksum does not agree"
     return None
 
@@ -123,7 +123,7 @@ def checksum_of(data: Any) -> bytes:
     import google_crc32c
 
     checksum: int = google_crc32c.value(data)
-    return checksum.to_bytes(_CHECKSUM_BYTES, "little")
+    return checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
 def incomplete(path: Path, fault: str) -> CalciumError:
@@ -199,7 +199,7 @@ def _note(array: ArrayOnDisk, sizes: dict[str, int]) -> dict[str, Any]:
 
 def _tail(file: Path) -> str:
     with file.open("rb") as opened:
-        opened.seek(max(0, file.stat().st_size - _CHECKSUM_BYTES))
+        opened.seek(max(0, file.stat().st_size - CHECKSUM_BYTES))
         return opened.read().hex()
 
 
