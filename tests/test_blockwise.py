@@ -96,7 +96,8 @@ def test_any_parting_into_blocks_gives_the_same(neurons, rows, tmp_path_factory)
 
 
 def test_masked_artefacts_neuropil_and_epochs(tmp_path):
-    recording = simulate_recording(n_neurons=30, n_frames=FRAMES, sampling_rate=8.0, n_ensembles=1, movement=2, neuropil=0.5, seed=4)
+    size = {"n_neurons": 30, "n_frames": FRAMES, "sampling_rate": 8.0}
+    recording = simulate_recording(**size, n_ensembles=1, movement=2, neuropil=0.5, seed=4)
     steps = {"step": [{"use": "mask_artifacts", "threshold": 2.5}, {"use": "subtract_neuropil"}, *LIGHT["step"]]}
     save_recording(recording, tmp_path / "given.zarr")
     made = analyze(open_recording(tmp_path / "given.zarr"), steps, out=tmp_path / "out.zarr", memory=budget(12))

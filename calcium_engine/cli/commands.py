@@ -13,9 +13,11 @@ import xarray as xr
 
 from calcium_engine.arguments import check_arguments, parse_scalar
 from calcium_engine.cli.result import REPORT, STORE, Scale, make_result, summary
+from calcium_engine.cli.stored import layout, missing, needs, shown_bytes
 from calcium_engine.indicators import get_indicator
 from calcium_engine.io import fetch_intro, read, save_recording
 from calcium_engine.io.atomic import replacing
+from calcium_engine.io.integrity import MARKER, examine
 from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
 from calcium_engine.schema import CalciumError, MissingVariableError, masked_frames, record
 from calcium_engine.score import describe_recovery, score_recovery
@@ -89,7 +91,9 @@ def simulate(arguments: Namespace) -> None:
 
 
 def info(arguments: Namespace) -> None:
-    """Say what a recording holds."""
+    """Say what a recording holds, and with --check whether its store is whole: exit code 1 where it is not."""
+    path = _result_or(arguments.input)
+    whole = _whole(path) if arguments.check else ""
     recording = _read(arguments)
     name = "fluorescence" if "fluorescence" in recording else "dff"
     lines = {
@@ -97,9 +101,12 @@ def info(arguments: Namespace) -> None:
         "recording": _size(recording),
         "indicator": recording.attrs.get("indicator", ""),
         "epochs": str(_epochs(recording)),
-        "missing": f"{100 * float(np.isnan(recording[name]).mean()):.2f} % of {name}" if name in recording else "",
+        "missing": missing(recording, name, check=arguments.check) if name in recording else "",
         "cells": f"{int(recording['is_cell'].sum())} accepted" if "is_cell" in recording.coords else "",
         "variables": ", ".join(map(str, recording.data_vars)),
+        **layout(path),
+        "needs": needs(recording),
+        "whole": whole,
         "recipe": recording.attrs.get("recipe_name", ""),
         "found": summary(recording).partition(": ")[2] if "event" in recording.dims else "",
         "history": str(recording.attrs.get("history", "")),
@@ -107,6 +114,17 @@ def info(arguments: Namespace) -> None:
     for key, text in lines.items():
         for i, line in enumerate(text.splitlines()):
             print(textwrap.fill(line, 120, initial_indent=f"{'' if i else key + ':':<11}", subsequent_indent=" " * 13))
+
+
+def _whole(path: Path) -> str:
+    """Read every chunk of a store; say how much there is, or list what is wrong and end."""
+    if not (path / MARKER).is_file():
+        raise CalciumError(f"{path} is not a store, so there is nothing to check; calcium convert makes one of it")
+    examined = examine(path)
+    if examined.faults:
+        print("\n".join(examined.faults))
+        raise SystemExit(1)
+    return f"{examined.variables} variables, {examined.chunks} chunks, {shown_bytes(examined.read)} read"
 
 
 def _epochs(recording: xr.Dataset) -> int:
@@ -169,13 +187,17 @@ def _analyse(
 
 def _read(arguments: Namespace) -> xr.Dataset:
     """Read the input as the arguments say; the folder of an earlier run stands for its recording."""
-    path: Path = arguments.input
     return read(
-        path / STORE if (path / STORE).is_dir() else path,
+        _result_or(arguments.input),
         sampling_rate=arguments.sampling_rate,
         orientation=arguments.orientation,
         variable=arguments.input_is,
     )
+
+
+def _result_or(path: Path) -> Path:
+    """Return the recording in the folder of an earlier run, or the path itself."""
+    return path / STORE if (path / STORE).is_dir() else path
 
 
 def _size(recording: xr.Dataset) -> str:

@@ -78,6 +78,7 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
 def _info(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=commands.info)
     _add_input(parser)
+    parser.add_argument("--check", action="store_true", help="read every chunk of a store, and name those that are damaged")
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:

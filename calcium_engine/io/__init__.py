@@ -12,7 +12,7 @@ import xarray as xr
 
 from calcium_engine.io.csv import read_csv
 from calcium_engine.io.fetch import fetch_intro
-from calcium_engine.io.integrity import seal
+from calcium_engine.io.integrity import check_store, seal
 from calcium_engine.io.npy import MAGIC, read_npy
 from calcium_engine.io.recording import agreed_rate, make_recording
 from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_rows
@@ -22,6 +22,7 @@ from calcium_engine.schema import CalciumError
 from calcium_engine.schema import sampling_rate as rate_of
 
 __all__ = [
+    "check_store",
     "fetch_intro",
     "finish",
     "lay_out",

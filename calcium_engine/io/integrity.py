@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ MARKER = "zarr.json"  # what makes a folder a Zarr v3 store, and holds the metad
 ENTRY = "integrity"  # attribute of a finished store
 UNFINISHED = "unfinished"  # attribute of one that is being made
 DIGEST = "sha256"
-_CHECKSUM_BYTES = 4  # crc32c, at the end of each chunk
+CHECKSUM_BYTES = 4  # crc32c, at the end of each chunk
+_STRANGERS = f"and the metadata of the store ({MARKER}) do not belong together: one is another recording's, or was changed"
+_NUMBERS = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float32", "float64"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class ArrayOnDisk:
     shape: tuple[int, ...]
     chunks: tuple[int, ...]  # of a file, which is a shard where there are any
     separator: str
+    dtype: np.dtype[Any]
+    fill: Any
     codecs: tuple[str, ...]
+    codec_settings: tuple[dict[str, Any], ...]
     digest: str  # of its metadata
 
     @classmethod
@@ -39,11 +44,19 @@ class ArrayOnDisk:
         """Read the metadata of an array."""
         text = (folder / MARKER).read_bytes()
         meta = json.loads(text)
-        grid, keys = meta["chunk_grid"]["configuration"]["chunk_shape"], meta["chunk_key_encoding"].get("configuration", {})
-        dims = tuple(map(str, meta.get("dimension_names") or ["value"] * len(meta["shape"])))
-        codecs = tuple(codec["name"] for codec in meta["codecs"])
-        separator = keys.get("separator", "/")
-        return cls(folder, dims, tuple(meta["shape"]), tuple(grid), separator, codecs, hashlib.new(DIGEST, text).hexdigest())
+        keys = meta["chunk_key_encoding"].get("configuration", {})
+        return cls(
+            folder=folder,
+            dims=tuple(map(str, meta.get("dimension_names") or ["value"] * len(meta["shape"]))),
+            shape=tuple(meta["shape"]),
+            chunks=tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]),
+            separator=keys.get("separator", "/"),
+            dtype=np.dtype(meta["data_type"]) if str(meta["data_type"]) in _NUMBERS else np.dtype(object),
+            fill=meta["fill_value"],
+            codecs=tuple(codec["name"] for codec in meta["codecs"]),
+            codec_settings=tuple(codec.get("configuration", {}) for codec in meta["codecs"]),
+            digest=hashlib.new(DIGEST, text).hexdigest(),
+        )
 
     @property
     def has_checksums(self) -> bool:
@@ -59,6 +72,10 @@ class ArrayOnDisk:
     def key(self, *place: int) -> str:
         """Return the file that holds one chunk, by its place along each dimension."""
         return self.separator.join(["c", *map(str, place)])
+
+    def place(self, key: str) -> tuple[int, ...]:
+        """Return a chunk's place along each dimension, by its file."""
+        return tuple(int(part) for part in key.split(self.separator)[1:])
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each chunk file there is."""
@@ -76,10 +93,9 @@ class ArrayOnDisk:
 
     def describe(self, key: str) -> str:
         """Say which chunk this is, and what it holds."""
-        places = [int(part) for part in key.split(self.separator)[1:]]
         parts = [
             f"{dim} {place * chunk} to {min(length, (place + 1) * chunk) - 1}"
-            for dim, place, chunk, length in zip(self.dims, places, self.chunks, self.shape, strict=True)
+            for dim, place, chunk, length in zip(self.dims, self.place(key), self.chunks, self.shape, strict=True)
         ]
         holds = f" ({parts[0]}, counted from 0)" if parts else ""
         return f"chunk {self.folder.name}/{key}{holds} of '{self.folder.name}'"
@@ -94,14 +110,20 @@ def arrays_of(path: Path) -> list[ArrayOnDisk]:
 
 def chunk_fault(array: ArrayOnDisk, key: str, data: Any) -> str | None:
     """Say what is wrong with a chunk that carries a checksum; `data` is None where there is no file."""
-    import google_crc32c
-
     if data is None:
         return f"{array.describe(key)} is missing"
-    content, checksum = np.frombuffer(data, np.uint8)[:-_CHECKSUM_BYTES], np.frombuffer(data, np.uint8)[-_CHECKSUM_BYTES:]
-    if google_crc32c.value(content).to_bytes(_CHECKSUM_BYTES, "little") != checksum.tobytes():
+    view = np.frombuffer(data, np.uint8)
+    if checksum_of(view[:-CHECKSUM_BYTES]) != view[-CHECKSUM_BYTES:].tobytes():
         return f"{array.describe(key)} is cut short or changed: its checksum does not agree"
     return None
+
+
+def checksum_of(data: Any) -> bytes:
+    """Return the checksum that ends a chunk."""
+    import google_crc32c
+
+    checksum: int = google_crc32c.value(data)
+    return checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
 def incomplete(path: Path, fault: str) -> CalciumError:
@@ -177,7 +199,7 @@ def _note(array: ArrayOnDisk, sizes: dict[str, int]) -> dict[str, Any]:
 
 def _tail(file: Path) -> str:
     with file.open("rb") as opened:
-        opened.seek(max(0, file.stat().st_size - _CHECKSUM_BYTES))
+        opened.seek(max(0, file.stat().st_size - CHECKSUM_BYTES))
         return opened.read().hex()
 
 
@@ -196,32 +218,102 @@ def check_quickly(path: Path, *, unfinished: bool = False) -> None:
 
 def _quick_faults(path: Path, entry: Any) -> Iterator[str]:
     for name, noted in (entry or {}).get("arrays", {}).items():
-        folder = path / name
-        if not (folder / MARKER).is_file():
-            yield f"'{name}' is missing: there is no {name}/{MARKER}"
-            continue
-        try:
-            array = ArrayOnDisk.read(folder)
-        except (ValueError, KeyError, TypeError) as error:
-            yield f"the metadata of '{name}' is damaged: {name}/{MARKER}: {error}"
-            continue
-        if array.digest != noted["metadata"]:
-            yield (
-                f"the metadata of '{name}' ({name}/{MARKER}) and of the store ({MARKER}) do not belong together: "
-                "one of the two is another recording's, or was changed"
-            )
-            continue
-        yield from _quick_chunk_faults(array, noted)
+        array = _noted_array(path / name, noted)
+        yield from [array] if isinstance(array, str) else _quick_chunk_faults(array, noted)
+
+
+def _noted_array(folder: Path, noted: dict[str, Any] | None) -> ArrayOnDisk | str:
+    """Return an array, or what is wrong with its metadata."""
+    name = folder.name
+    try:
+        array = ArrayOnDisk.read(folder)
+    except FileNotFoundError:
+        return f"'{name}' is missing: there is no {name}/{MARKER}"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"the metadata of '{name}' ({name}/{MARKER}) is damaged: {error}"
+    if noted is not None and array.digest != noted["metadata"]:
+        return f"the metadata of '{name}' ({name}/{MARKER}) {_STRANGERS}"
+    return array
 
 
 def _quick_chunk_faults(array: ArrayOnDisk, noted: dict[str, Any]) -> Iterator[str]:
-    name, sizes = array.folder.name, array.sizes()
-    missing = [key for key in array.keys if key not in sizes]
-    yield from (f"{array.describe(key)} is missing" for key in missing)
-    if missing or _note(array, sizes) == noted:
+    sizes = array.sizes()
+    lost = [key for key in array.keys if key not in sizes]
+    yield from (f"{array.describe(key)} is missing" for key in lost)
+    if lost or _note(array, sizes) == noted:
         return
     damaged = [fault for key in sizes if (fault := chunk_fault(array, key, (array.folder / key).read_bytes()))]
-    yield from damaged or [
-        f"the values of '{name}' and the metadata of the store ({MARKER}) do not belong together: "
-        "one of the two is another recording's, or was changed"
-    ]
+    yield from damaged or [f"the values of '{array.folder.name}' {_STRANGERS}"]
+
+
+@dataclass
+class Examined:
+    """What was read of a store, and what is wrong with it."""
+
+    faults: list[str] = field(default_factory=list)
+    variables: int = 0
+    chunks: int = 0
+    read: int = 0  # bytes
+
+
+def check_store(path: str | os.PathLike[str]) -> list[str]:
+    """Read every chunk of a store, one after the other, and say what is wrong.
+
+    Args:
+        path: the store.
+
+    Returns:
+        A line for each fault: the variable, the chunk, the neurons it holds. None where the store is whole. Stores of earlier
+        versions carry no checksums: of these, only chunks that cannot be decoded are found.
+
+    Raises:
+        CalciumError: there is no store, or its own metadata cannot be read.
+    """
+    return examine(path).faults
+
+
+def examine(path: str | os.PathLike[str]) -> Examined:
+    """Check a store as `check_store` does, and count what was read."""
+    path = Path(path)
+    if not (path / MARKER).is_file():
+        raise CalciumError(f"{path} is not a Zarr v3 store; save_recording() writes one")
+    attributes = root_of(path).get("attributes", {})
+    noted = attributes.get(ENTRY, {}).get("arrays", {})
+    examined = Examined(["it is half made: its analysis was interrupted"] if attributes.get(UNFINISHED) else [])
+    with os.scandir(path) as entries:
+        present = {entry.name for entry in entries if entry.is_dir() and (path / entry.name / MARKER).is_file()}
+    for name in sorted(present | set(noted)):
+        array = _noted_array(path / name, noted.get(name))
+        if isinstance(array, str):
+            examined.faults.append(array)
+            continue
+        examined.variables += 1
+        faults = _chunk_faults(array, examined)
+        if not faults and name in noted and _note(array, array.sizes()) != noted[name]:
+            faults = [f"the values of '{name}' {_STRANGERS}"]
+        examined.faults += faults
+    return examined
+
+
+def _chunk_faults(array: ArrayOnDisk, examined: Examined) -> list[str]:
+    """Read the chunks of an array, and say what is wrong with them."""
+    faults = []
+    for key in array.keys:
+        file = array.folder / key
+        data = file.read_bytes() if file.is_file() else None
+        examined.chunks += data is not None
+        examined.read += len(data or b"")
+        faults.append(chunk_fault(array, key, data) if array.has_checksums else _undecodable(array, key))
+    return [fault for fault in faults if fault]
+
+
+def _undecodable(array: ArrayOnDisk, key: str) -> str | None:
+    """Say why a chunk without a checksum cannot be decoded. One that is missing stands for the fill value."""
+    import zarr
+
+    try:
+        opened = zarr.open_array(array.folder, mode="r")
+        opened.get_block_selection(array.place(key)) if array.shape else opened[()]
+    except Exception as error:  # whatever Zarr and its codecs raise
+        return f"{array.describe(key)} cannot be decoded: {type(error).__name__}: {error}"
+    return None

@@ -6,7 +6,6 @@ import filecmp
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -42,7 +41,7 @@ def lay_out(path: str | os.PathLike[str], template: xr.Dataset, n_neurons: int, 
     if small:
         raise CalciumError(f"lay_out() lays out (neuron, frame) variables, not {', '.join(small)}; finish() writes these")
     with replacing(path, overwrite=overwrite, marker=MARKER) as temporary:
-        write_store(_unwritten(template).assign_attrs({UNFINISHED: True}), temporary, lazy_too=False)
+        write_store(template.assign_attrs({UNFINISHED: True}), temporary, with_traces=False)
         flush_files([file for file in temporary.rglob("*") if file.is_file()])
     flush_folder(Path(path).resolve().parent)
     return Path(path)
@@ -61,35 +60,14 @@ def write_rows(path: str | os.PathLike[str], name: str, first: int, values: np.n
     Raises:
         CalciumError: the rows are no whole chunks, or the frames or the dtype are not the variable's. Nothing was written.
     """
-    import zarr
-    from zarr.storage import LocalStore
+    from calcium_engine.io.chunks import check_block, write_chunks
 
     folder = Path(path) / name
     if not (folder / MARKER).is_file():
         raise CalciumError(f"{path} has no variable '{name}'; lay_out() makes those of its template")
-    array = zarr.open_array(LocalStore(Path(path)), path=name, mode="r+", zarr_format=3, config={"write_empty_chunks": True})
-    layout = ArrayOnDisk.read(folder)
-    _check_rows(layout, array.dtype, first, values)
-    stop = first + len(values)
-    array[first:stop] = values
-    if flush:
-        rows = layout.chunks[0]
-        flush_files([folder / layout.key(i, 0) for i in range(first // rows, -(-stop // rows))])
-
-
-def _check_rows(layout: ArrayOnDisk, dtype: np.dtype[Any], first: int, values: np.ndarray) -> None:
-    name, rows = layout.folder.name, layout.chunks[0]
-    if layout.dims != ("neuron", "frame"):
-        raise CalciumError(f"'{name}' has dims {layout.dims}, but write_rows() writes (neuron, frame)")
-    n, frames = layout.shape
-    if values.ndim != 2 or values.shape[1] != frames or values.dtype != dtype:
-        raise CalciumError(f"'{name}' takes rows of {frames} frames of {dtype}, not {values.dtype} of shape {values.shape}")
-    stop = first + len(values)
-    if first < 0 or stop > n or first % rows or (stop % rows and stop != n):
-        raise CalciumError(
-            f"rows {first} to {stop - 1} of '{name}' are no whole chunks: begin at a multiple of {rows} rows and end at one, "
-            f"or at the last row ({n - 1}); rows_per_chunk() gives their number"
-        )
+    array = ArrayOnDisk.read(folder)
+    check_block(array, first, values)
+    write_chunks(array, first, values, flush=flush)
 
 
 def flush_files(files: list[Path]) -> None:
@@ -131,23 +109,11 @@ def finish(path: str | os.PathLike[str], small: xr.Dataset) -> None:
     whole = xr.Dataset(of_traces, coords, small.attrs or made.attrs).assign_coords(small.coords).assign(small.data_vars)
     beside = hidden(path.resolve(), "partial")
     try:
-        write_store(_unwritten(whole).assign_attrs({UNFINISHED: True}), beside, lazy_too=False)
+        write_store(whole.assign_attrs({UNFINISHED: True}), beside, with_traces=False)
         _move_in(beside, path, set(map(str, of_traces)))
         seal(path)
     finally:
         remove(beside)
-
-
-def _unwritten(recording: xr.Dataset) -> xr.Dataset:
-    """Return a recording whose traces take no memory and are not written."""
-    import dask.array
-
-    empty = {
-        name: (variable.dims, dask.array.zeros(variable.shape, dtype=variable.dtype, chunks=variable.shape), variable.attrs)
-        for name, variable in recording.data_vars.items()
-        if is_trace(variable)
-    }
-    return recording.drop_vars(list(empty)).compute().assign(empty)
 
 
 def _move_in(beside: Path, path: Path, traces: set[str]) -> None:
@@ -158,7 +124,7 @@ def _move_in(beside: Path, path: Path, traces: set[str]) -> None:
     for name, array in made.items():
         target, files = path / name, [MARKER, *array.keys]
         if name in traces:
-            for stray in target.rglob("*.partial"):  # of a process that was killed while it wrote
+            for stray in target.glob(".*.partial"):  # of a process that was killed while it wrote
                 stray.unlink()
             files = [MARKER]
             (array.folder / MARKER).replace(target / MARKER)

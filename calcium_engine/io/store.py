@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.io.atomic import replacing
-from calcium_engine.io.integrity import ENTRY, MARKER, UNFINISHED, check_quickly, seal
+from calcium_engine.io.integrity import ENTRY, MARKER, UNFINISHED, ArrayOnDisk, check_quickly, seal
 from calcium_engine.schema import SCHEMA_VERSION, VARIABLES, CalciumError
 
 CHUNK_BYTES = 2**21
@@ -48,18 +48,41 @@ def save_recording(recording: xr.Dataset, path: str | os.PathLike[str], *, overw
     return Path(path)
 
 
-def write_store(recording: xr.Dataset, folder: Path, *, lazy_too: bool = True) -> None:
-    """Write a recording into a new folder; of dask-backed variables only the metadata, unless `lazy_too`."""
+def write_store(recording: xr.Dataset, folder: Path, *, with_traces: bool = True) -> None:
+    """Write a recording into a new folder; of (neuron, frame) variables only the metadata, unless `with_traces`."""
+    import dask.array
+    import zarr
+
     # What a variable was read with (chunks, compressor, fill value) says nothing about how to write it.
     plain = recording.drop_encoding().map(_storable, keep_attrs=True)
     plain = plain.assign_coords(
         {name: _storable(coord) for name, coord in recording.drop_encoding().coords.items() if name not in recording.dims}
     )
     encoding = {name: encoding_of(variable) for name, variable in plain.variables.items()}
+    traces = {name: variable for name, variable in plain.data_vars.items() if is_trace(variable)}
+    empty = {
+        name: variable.copy(data=dask.array.zeros(variable.shape, dtype=variable.dtype, chunks=_whole_chunks(variable)))
+        for name, variable in traces.items()
+    }
     # A chunk of nothing but the fill value is written too: one that is missing is always a fault.
-    options: dict[str, Any] = {"write_empty_chunks": True, "compute": lazy_too}
     with _string_warnings_off():
-        plain.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, **options)
+        plain.assign(empty).to_zarr(
+            folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=True, compute=False
+        )
+    from calcium_engine.io.chunks import Target, write_chunks
+
+    targets: dict[Any, Any] = {name: Target(ArrayOnDisk.read(folder / str(name))) for name in traces} if with_traces else {}
+    lazy = {name: variable.data for name, variable in plain.variables.items() if variable.chunks and name not in traces}
+    for name, target in list(targets.items()):
+        if traces[name].chunks:
+            lazy[name] = traces[name].data
+            continue
+        for first in range(0, len(traces[name]), step := _whole_chunks(traces[name])[0]):
+            write_chunks(target.array, first, traces[name][first : first + step].values)
+    for name in lazy.keys() - targets.keys():
+        targets[name] = zarr.open_array(folder / str(name), mode="r+").with_config({"write_empty_chunks": True})
+    if lazy:  # together, since they come from each other
+        dask.array.store(list(lazy.values()), [targets[name] for name in lazy], lock=False)
 
 
 def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
@@ -68,8 +91,8 @@ def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | 
     Args:
         path: the store, a folder. It must stay as it is while its values are in use: one that is replaced meanwhile gives the
             new values, or an error.
-        chunks: None reads through plain lazy indexing. A mapping makes dask arrays: `{}` of the chunks on disk,
-            `{"neuron": 256}` of blocks of so many neurons.
+        chunks: None reads through plain lazy indexing. `{}` makes the traces dask arrays in the chunks on disk, and
+            `{"neuron": 256}` all variables dask arrays in blocks of so many neurons.
 
     Returns:
         The recording, with the coordinates and attributes it was saved with.
@@ -94,9 +117,8 @@ def open_store(path: str | os.PathLike[str], chunks: Mapping[str, int] | None = 
 
     try:
         with _string_warnings_off():
-            lazily: dict[str, int] | None = None if chunks is None else {}
             recording = xr.open_zarr(
-                CheckedStore(path, read_only=True), consolidated=False, chunks=lazily, decode_times=False, mask_and_scale=False
+                CheckedStore(path, read_only=True), consolidated=False, chunks=None, decode_times=False, mask_and_scale=False
             )
     except CalciumError:
         raise
@@ -106,6 +128,8 @@ def open_store(path: str | os.PathLike[str], chunks: Mapping[str, int] | None = 
         ) from error
     for name in (ENTRY, UNFINISHED):
         recording.attrs.pop(name, None)
+    traces = {name: array for name, array in recording.data_vars.items() if array.dims == ("neuron", "frame")}
+    recording = recording.assign({name: _lazily(path, array, in_chunks=chunks == {}) for name, array in traces.items()})
     _check_recording(recording, str(path))
     version = recording.attrs.get("schema_version")
     if version is None:
@@ -172,10 +196,14 @@ def _storable(array: xr.DataArray) -> xr.DataArray:
         array = array.transpose(..., "frame")
     if array.chunks is None or array.size == 0:
         return array
+    return array.chunk(dict(zip(array.dims, _whole_chunks(array), strict=True)))
+
+
+def _whole_chunks(array: xr.DataArray) -> tuple[int, ...]:
+    """Return a block of whole chunks that is handled at a time."""
     rows = _chunk_rows(array)
-    row_bytes = max(1, array.nbytes // array.shape[0])
-    blocks = max(1, BLOCK_BYTES // (rows * row_bytes))
-    return array.chunk({array.dims[0]: rows * blocks, **dict.fromkeys(array.dims[1:], -1)})
+    row_bytes = max(1, array.nbytes // max(1, array.shape[0]))
+    return (rows * max(1, BLOCK_BYTES // (rows * row_bytes)), *array.shape[1:])
 
 
 def encoding_of(variable: xr.Variable) -> dict[str, Any]:
@@ -186,13 +214,30 @@ def encoding_of(variable: xr.Variable) -> dict[str, Any]:
     encoding: dict[str, Any] = {"_FillValue": None} if variable.dtype.kind == "f" else {}
     is_text = variable.dtype.kind == "T"
     encoding["compressors"] = (
-        ZstdCodec(level=0) if is_text else BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+        ZstdCodec(level=0) if is_text else BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
         Crc32cCodec(),
     )
     if variable.ndim > 0:
+        encoding["chunk_key_encoding"] = {"name": "default", "configuration": {"separator": "."}}
         rows = max(1, min(_chunk_rows(variable), variable.shape[0]))
         encoding["chunks"] = (rows, *(max(1, length) for length in variable.shape[1:]))
     return encoding
+
+
+def _lazily(path: Path, opened: xr.DataArray, *, in_chunks: bool) -> xr.DataArray:
+    """Return traces that are read straight from their chunks, where they were written so; as dask's, if asked for."""
+    from xarray.core import indexing
+
+    from calcium_engine.io.chunks import Traces, is_ours
+
+    array, variable = ArrayOnDisk.read(path / str(opened.name)), opened.variable
+    if is_ours(array) and opened.size > 0:
+        lazy: Any = indexing.LazilyIndexedArray(Traces(array))
+        lazy = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
+        variable = xr.Variable(array.dims, lazy, opened.attrs, opened.encoding)
+    return xr.DataArray(
+        variable.chunk(dict(zip(array.dims, array.chunks, strict=True))) if in_chunks else variable, opened.coords
+    )
 
 
 def _restore_strings(recording: xr.Dataset) -> xr.Dataset:
