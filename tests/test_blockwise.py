@@ -9,13 +9,15 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calcium_engine import analyze, open_recording, save_recording, simulate_recording
 from calcium_engine.blockwise import memory, run
 from calcium_engine.blockwise.notes import load_small, save_small, unfinished
+from calcium_engine.cli import main, result
 from calcium_engine.io import store
+from calcium_engine.recipe import load_recipe
 from calcium_engine.schema import CalciumError, NeuronsWarning
 
 CHUNK = 7  # neurons in a chunk of the stores below
@@ -86,6 +88,7 @@ def test_blocks_give_what_memory_gives(recipe, planted, tmp_path):
     assert all(done <= total for _, done, total in stages)
 
 
+@settings(max_examples=12)
 @given(neurons=st.integers(1, 30), rows=st.integers(1, 60))
 def test_any_parting_into_blocks_gives_the_same(neurons, rows, tmp_path_factory):
     recording = simulate_recording(n_neurons=30, n_frames=FRAMES, sampling_rate=8.0, n_ensembles=1, seed=2)
@@ -95,12 +98,13 @@ def test_any_parting_into_blocks_gives_the_same(neurons, rows, tmp_path_factory)
     same(made, analyze(recording, short))
 
 
+@pytest.mark.filterwarnings("ignore:.*epochs are shorter")
 def test_masked_artefacts_neuropil_and_epochs(tmp_path):
     size = {"n_neurons": 30, "n_frames": FRAMES, "sampling_rate": 8.0}
     recording = simulate_recording(**size, n_ensembles=1, movement=2, neuropil=0.5, seed=4)
     steps = {"step": [{"use": "mask_artifacts", "threshold": 2.5}, {"use": "subtract_neuropil"}, *LIGHT["step"]]}
     save_recording(recording, tmp_path / "given.zarr")
-    made = analyze(open_recording(tmp_path / "given.zarr"), steps, out=tmp_path / "out.zarr", memory=budget(12))
+    made = analyze(open_recording(tmp_path / "given.zarr"), steps, out=tmp_path / "out.zarr", memory=budget(12, traces=10))
     whole = analyze(recording, steps)
     assert whole["artifact"].any()
     same(made, whole)
@@ -191,7 +195,7 @@ def test_other_values_or_another_analysis_are_noticed(given_store, planted, tmp_
         analyze(given_store, "classical", out=out, resume=True)
     with pytest.raises(CalciumError, match="another shape"):
         analyze(given_store.isel(neuron=slice(40)), LIGHT, out=out, resume=True)
-    other = planted.copy(deep=True)
+    other = planted[["fluorescence"]].copy(deep=True)
     other["fluorescence"][3] += 1
     with pytest.warns(UserWarning, match="neurons 0 to 13 changed since"):
         made = analyze(other, LIGHT, out=out, resume=True)
@@ -247,7 +251,7 @@ def test_mistakes_show_before_anything_is_made(given_store, tmp_path):
 
 
 def test_warnings_count_all_neurons_once(tmp_path):
-    smooth = simulate_recording(n_neurons=20, n_frames=FRAMES, sampling_rate=8.0, n_ensembles=1, seed=2)
+    smooth = simulate_recording(n_neurons=20, n_frames=FRAMES, sampling_rate=8.0, n_ensembles=1, seed=2)[["fluorescence"]]
     smooth["fluorescence"] = smooth["fluorescence"].rolling(frame=3, min_periods=1, center=True).mean().astype(np.float32)
     steps = {"step": LIGHT["step"][:4]}
     with pytest.warns(NeuronsWarning, match=r"in \d+ of 20 neurons") as in_memory:
@@ -343,3 +347,62 @@ def test_workers_share_the_blocks_and_one_may_die(planted, tmp_path):
     )
     assert done.stdout.split() == ["2", "True"], done.stderr
     same(open_recording(tmp_path / "out.zarr"), analyze(wide, steps))
+
+
+@pytest.fixture
+def steps_file(tmp_path):
+    path = tmp_path / "light.toml"
+    path.write_text(load_recipe(LIGHT).to_toml(), encoding="utf-8")
+    return str(path)
+
+
+def test_the_command_line_goes_block_by_block(planted, given_store, steps_file, tmp_path, capsys, monkeypatch):
+    given, out = str(tmp_path / "given.zarr"), tmp_path / "out"
+    asked = ["run", given, "--out", str(out), "--recipe", steps_file, "--no-figures", "--memory", str(budget(14))]
+    with monkeypatch.context() as patched:
+        _stopping(patched, 5, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "c/0"))
+        assert main(asked) == 1
+    said = capsys.readouterr()
+    assert "no space left" in said.err
+    assert "--resume" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert main(["info", str(out)]) == 0
+    assert "1 of 4 blocks done, 14 of 45 neurons; interrupted: go on with --resume" in capsys.readouterr().out
+    assert main(asked) == 1
+    assert "1 of 4 blocks done" in capsys.readouterr().err
+    assert main([*asked, "--resume"]) == 0
+    assert {path.name for path in out.iterdir()} == {"recording.zarr", "recipe.toml", "tables", "report.html"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["given.zarr", "light.toml", "out"]
+    same(open_recording(out / "recording.zarr"), analyze(planted[["fluorescence"]], steps_file))
+    before = _files(out)
+    assert main([*asked, "--resume"]) == 0  # nothing is left to do
+    assert main(asked) == 1
+    assert _files(out) == before
+    capsys.readouterr()
+    assert main([*asked, "--overwrite", "--keep", "dff,events"]) == 0
+    assert main(["info", str(out)]) == 0
+    assert "not kept:  fluorescence, baseline, active" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_goes_block_by_block_unasked(given_store, steps_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(result, "budget_of", lambda _: 0)
+    asked = ["run", str(tmp_path / "given.zarr"), "--out", str(tmp_path / "out"), "--recipe", steps_file, "--no-figures"]
+    assert main(asked) == 0
+    assert open_recording(tmp_path / "out" / "recording.zarr").attrs["not_kept"] == "baseline"
+
+
+def test_mistakes_on_the_command_line_leave_nothing(given_store, steps_file, tmp_path, capsys):
+    asked = ["run", str(tmp_path / "given.zarr"), "--out", str(tmp_path / "out"), "--recipe", steps_file]
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for options, said in (
+        (["--memory", "1"], "a chunk of the store"),
+        (["--keep", "dff,evnts"], "keep names 'evnts'"),
+        (["--workers", "0"], "must be positive"),
+        (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "not both"),
+        (["--scheduler", "nowhere"], "no Dask scheduler answers at nowhere"),
+    ):
+        assert main([*asked, *options]) == 1
+        error = capsys.readouterr().err.strip()
+        assert said in error
+        assert len(error.splitlines()) == 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == before

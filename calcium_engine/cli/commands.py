@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments, parse_scalar
+from calcium_engine.blockwise.notes import SUFFIX, state_of, unfinished
 from calcium_engine.cli.result import REPORT, STORE, Scale, make_result, summary
 from calcium_engine.cli.stored import layout, missing, needs, shown_bytes
 from calcium_engine.indicators import get_indicator
@@ -92,7 +93,12 @@ def simulate(arguments: Namespace) -> None:
 
 def info(arguments: Namespace) -> None:
     """Say what a recording holds, and with --check whether its store is whole: exit code 1 where it is not."""
-    path = _result_or(arguments.input)
+    given: Path = arguments.input
+    folder = given if given.suffix == SUFFIX else unfinished(given)
+    if folder.is_dir() and (folder == given or not given.exists()):
+        print(f"{folder} is not finished: {state_of(folder)}")
+        return
+    path = _result_or(given)
     whole = _whole(path) if arguments.check else ""
     recording = _read(arguments)
     name = "fluorescence" if "fluorescence" in recording else "dff"
@@ -108,6 +114,7 @@ def info(arguments: Namespace) -> None:
         "needs": needs(recording),
         "whole": whole,
         "recipe": recording.attrs.get("recipe_name", ""),
+        "not kept": recording.attrs.get("not_kept", ""),
         "found": summary(recording).partition(": ")[2] if "event" in recording.dims else "",
         "history": str(recording.attrs.get("history", "")),
     }
