@@ -19,6 +19,7 @@ from calcium_engine.schema import COORDINATES, EVENT_FLAGS, CalciumError, fresh,
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
 FANO_WINDOW = 10.0  # s
 COUPLING_BIN = 1.0  # s
+ROWS = 1000  # neurons at a time whose windows are counted
 
 
 def _cv(values: np.ndarray) -> float:
@@ -102,21 +103,19 @@ def _poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, gammaincinv(counts + 1, 0.975)
 
 
-def _binned(recording: xr.Dataset, seconds: float, count: str) -> np.ndarray:
-    """Neuron × bin: how many events the neuron starts in the bin, or whether it starts any."""
-    bins = make_bins(recording, seconds)
-    table = np.zeros((recording.sizes["neuron"], len(bins.first)))
-    np.add.at(table, make_activity(recording, bins, count=count).in_bins, 1)
-    return table
-
-
 def _fano(recording: xr.Dataset) -> np.ndarray:
     """Variance over mean of the number of events in windows of FANO_WINDOW."""
-    counts = _binned(recording, FANO_WINDOW, "events")
-    if counts.shape[1] < 2:
-        return np.full(recording.sizes["neuron"], np.nan)
-    mean = counts.mean(axis=1)
-    return np.where(mean > 0, counts.var(axis=1, ddof=1) / np.where(mean > 0, mean, 1.0), np.nan)
+    bins, fano = make_bins(recording, FANO_WINDOW), np.full(recording.sizes["neuron"], np.nan)
+    rows, windows = make_activity(recording, bins, count="events").in_bins
+    if len(bins.first) < 2:
+        return fano
+    for first in range(0, len(fano), ROWS):  # not all at once: most windows of most neurons hold nothing
+        held = slice(*np.searchsorted(rows, [first, first + ROWS]))
+        counts = np.zeros((min(ROWS, len(fano) - first), len(bins.first)))
+        np.add.at(counts, (rows[held] - first, windows[held]), 1)
+        mean, variance = counts.mean(axis=1), counts.var(axis=1, ddof=1)
+        fano[first : first + ROWS] = np.where(mean > 0, variance / np.where(mean > 0, mean, 1.0), np.nan)
+    return fano
 
 
 def _population_coupling(recording: xr.Dataset) -> np.ndarray:
@@ -124,11 +123,12 @@ def _population_coupling(recording: xr.Dataset) -> np.ndarray:
 
     All sums are of whole numbers, exact in whatever order they are taken.
     """
-    active = _binned(recording, COUPLING_BIN, "neurons")
-    n_bins = active.shape[1]
-    total = active.sum(axis=0)
-    own = active.sum(axis=1)
-    shared = active @ total - own
+    bins, n_neurons = make_bins(recording, COUPLING_BIN), recording.sizes["neuron"]
+    rows, held = make_activity(recording, bins).in_bins
+    n_bins = len(bins.first)
+    total = np.bincount(held, minlength=n_bins).astype(np.float64)
+    own = np.bincount(rows, minlength=n_neurons).astype(np.float64)
+    shared = np.bincount(rows, weights=total[held], minlength=n_neurons) - own
     rest = total.sum() - own
     rest_squared = total @ total - 2.0 * (shared + own) + own
     covariance = n_bins * shared - own * rest
@@ -150,7 +150,8 @@ def see_traces(recording: xr.Dataset, first_row: int = 0) -> xr.Dataset:
     Raises:
         MissingVariableError: there are no events yet, or no ΔF/F.
     """
-    var("event_onset").check(recording)
+    for column in ("neuron", "onset"):
+        var(f"event_{column}").check(recording)
     trace = var(latest_trace(recording, ("dff", "detrended"))).check(recording)
     valid, _, _, skewness = over_frame(row_moments, trace, dtypes=(np.float64,) * 4)
     inside = over_frame(lambda active: active.sum(axis=1), var("active").check(recording), dtypes=(np.int64,))

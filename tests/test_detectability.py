@@ -176,7 +176,7 @@ def events_of_nine():
     return detect_events(denoise(estimate_noise(recording)))
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(chunkings(9))
 def test_any_blocks_of_neurons_have_the_features_of_all_at_once(events_of_nine, blocks):
     edges = np.concatenate([[0], np.cumsum(blocks)])
