@@ -10,6 +10,7 @@ a function here and a method of the `.calcium` accessor:
 """
 
 from calcium_engine import accessor as _accessor
+from calcium_engine.analysis import analyze
 from calcium_engine.artifacts import mask_artifacts
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity
@@ -46,7 +47,6 @@ from calcium_engine.plot import (
     plot_transitions,
 )
 from calcium_engine.power import ensemble_power
-from calcium_engine.recipe import analyze
 from calcium_engine.report import write_report
 from calcium_engine.retention import retention_test
 from calcium_engine.schema import CalciumError, MissingVariableError

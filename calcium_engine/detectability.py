@@ -99,11 +99,12 @@ class Detectability(NamedTuple):
         return np.where(np.isnan(self.share[:, 0]), np.nan, number.sum(axis=1) + outside)
 
 
-def judge_detector(recording: xr.Dataset) -> Detectability | None:
+def judge_detector(recording: xr.Dataset, first_row: int = 0) -> Detectability | None:
     """Plant transients of the indicator's shape where nothing happens, search again by the same thresholds, and count.
 
     Everything is taken from the events at hand: their detector, its trace, their indicator. None where those are not known or the
-    trace is no longer there.
+    trace is no longer there. The places of planted transients differ from row to row: a recording that is a block of neurons says
+    which row of the whole is its `first_row`.
     """
     parameters = recording["event_onset"].attrs
     if "detector" not in parameters or parameters.get("trace") not in recording.variables or "noise" not in recording.variables:
@@ -113,7 +114,8 @@ def judge_detector(recording: xr.Dataset) -> Detectability | None:
     searched = var(str(parameters["trace"])).check(recording)
     before = var(latest_trace(recording, DFF_TRACES[:2])).check(recording) if searched.name == "denoised" else searched
     traces = [before, var("active").check(recording)]
-    rows = xr.DataArray(np.arange(recording.sizes["neuron"]), dims="neuron", coords={"neuron": recording["neuron"]})
+    numbers = first_row + np.arange(recording.sizes["neuron"])
+    rows = xr.DataArray(numbers, dims="neuron", coords={"neuron": recording["neuron"]})
     see = _Seeing(recording, search, denoised=searched.name == "denoised")
 
     def run(found: np.ndarray, active: np.ndarray, noise: np.ndarray, row: np.ndarray) -> Detectability:

@@ -29,6 +29,10 @@ class MissingVariableError(CalciumError):
     """A step was asked for before the variable that it reads exists."""
 
 
+class NeuronsWarning(UserWarning):
+    """A warning that counts neurons: silenced where they are worked on a block at a time, and given once for all of them."""
+
+
 Attr = str | int | float | bool
 
 
@@ -510,10 +514,10 @@ def recorded_calls(recording: xr.Dataset) -> list[tuple[str, dict[str, Attr]]]:
     return calls
 
 
-def warn(message: str) -> None:
+def warn(message: str, category: type[UserWarning] = UserWarning) -> None:
     """Warn, pointing at the line outside this package from which it was called."""
     package = __name__.partition(".")[0]
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

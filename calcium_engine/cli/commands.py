@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments, parse_scalar
-from calcium_engine.cli.result import REPORT, STORE, check_target, make_result, summary
+from calcium_engine.cli.result import REPORT, STORE, Scale, make_result, summary
 from calcium_engine.indicators import get_indicator
 from calcium_engine.io import fetch_intro, read, save_recording
 from calcium_engine.io.atomic import replacing
@@ -34,6 +34,7 @@ def run(arguments: Namespace) -> None:
         arguments.out,
         overwrite=arguments.overwrite,
         indicator=indicator,
+        scale=Scale(arguments.memory, arguments.keep, arguments.resume, arguments.workers, arguments.scheduler),
     )
 
 
@@ -142,9 +143,14 @@ def fetch(arguments: Namespace) -> None:
 
 
 def _analyse(
-    arguments: Namespace, load: Callable[[], xr.Dataset], out: Path, *, overwrite: bool, indicator: str | None = None
+    arguments: Namespace,
+    load: Callable[[], xr.Dataset],
+    out: Path,
+    *,
+    overwrite: bool,
+    indicator: str | None = None,
+    scale: Scale = Scale(),  # noqa: B008  (it cannot be changed)
 ) -> xr.Dataset:
-    check_target(out, overwrite)
     recording = make_result(
         load,
         out,
@@ -155,6 +161,7 @@ def _analyse(
         figures=arguments.figures,
         overwrite=overwrite,
         quiet=arguments.quiet,
+        scale=scale,
     )
     print(f"{summary(recording)}\nreport: {out / REPORT}")
     return recording

@@ -51,6 +51,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     _add_analysis(parser)
     parser.add_argument("--indicator", metavar="NAME", help="calcium indicator, such as GCaMP6s")
     parser.add_argument("--overwrite", action="store_true", help="replace DIR, where it holds results of an earlier run")
+    _add_scale(parser)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +118,28 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of the random numbers (default: the recipe's)")
     parser.add_argument("--no-figures", dest="figures", action="store_false", help="leave out the figures, in the report too")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    """Add what is said about recordings that are larger than memory."""
+    group = parser.add_argument_group(
+        "recordings larger than memory",
+        "Such a recording (a .zarr store; see 'calcium convert') is analysed in blocks of neurons by itself, or if any of these "
+        "is given. What is not finished yet stands in DIR.unfinished.",
+    )
+    group.add_argument(
+        "--memory", metavar="SIZE", help="what the program may hold, such as 2GB (default: a quarter of what is free)"
+    )
+    group.add_argument(
+        "--keep",
+        metavar="NAMES",
+        type=lambda text: tuple(name.strip() for name in text.split(",")),
+        help="variables and groups of results to keep, such as dff,events,ensembles (default: all but fluorescence_corrected, "
+        "baseline, background)",
+    )
+    group.add_argument("--resume", action="store_true", help="go on with what was interrupted")
+    group.add_argument("--workers", type=int, metavar="N", help="processes to share the work, on this machine")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, such as tcp://host:8786")
 
 
 def _add_settings(parser: argparse.ArgumentParser, form: str, text: str) -> None:

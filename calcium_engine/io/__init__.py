@@ -12,14 +12,31 @@ import xarray as xr
 
 from calcium_engine.io.csv import read_csv
 from calcium_engine.io.fetch import fetch_intro
+from calcium_engine.io.integrity import seal
 from calcium_engine.io.npy import MAGIC, read_npy
 from calcium_engine.io.recording import agreed_rate, make_recording
-from calcium_engine.io.store import open_recording, save_recording
+from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_rows
+from calcium_engine.io.store import open_recording, rows_per_chunk, save_recording
 from calcium_engine.io.suite2p import read_suite2p
 from calcium_engine.schema import CalciumError
 from calcium_engine.schema import sampling_rate as rate_of
 
-__all__ = ["fetch_intro", "make_recording", "open_recording", "read", "read_csv", "read_npy", "read_suite2p", "save_recording"]
+__all__ = [
+    "fetch_intro",
+    "finish",
+    "lay_out",
+    "make_recording",
+    "open_recording",
+    "open_unfinished",
+    "read",
+    "read_csv",
+    "read_npy",
+    "read_suite2p",
+    "rows_per_chunk",
+    "save_recording",
+    "seal",
+    "write_rows",
+]
 
 
 def read(path: str | os.PathLike[str], *, sampling_rate: float | None = None, **options: Any) -> xr.Dataset:

@@ -48,24 +48,25 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
         raise FileNotFoundError(
             f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
         )
-    _refuse_to_replace(target, overwrite, marker)
-    temporary = _hidden(target, "partial")
+    refuse_to_replace(target, overwrite, marker)
+    temporary = hidden(target, "partial")
     try:
         yield temporary
-        _refuse_to_replace(target, overwrite, marker)  # someone else may have been quicker
-        _swap(temporary, target)
+        refuse_to_replace(target, overwrite, marker)  # someone else may have been quicker
+        swap(temporary, target)
     except OSError as error:
         _explain(error, target)
         raise
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
-def _hidden(target: Path, suffix: str) -> Path:
+def hidden(target: Path, suffix: str) -> Path:
+    """Return a new hidden name beside a file or folder."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
 
 
-def _refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> None:
+def refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> None:
     if not target.exists():
         return
     if not overwrite:
@@ -81,23 +82,23 @@ def _refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> Non
         )
 
 
-def _swap(temporary: Path, target: Path) -> None:
+def swap(temporary: Path, target: Path) -> None:
     """Put the new in the place of the old, which comes back if that fails."""
     if not target.exists() or not (target.is_dir() or temporary.is_dir()):
         temporary.replace(target)
         return
     # No portable call exchanges two folders: the old one steps aside for the moment of the second rename.
-    aside = _hidden(target, "old")
+    aside = hidden(target, "old")
     target.rename(aside)
     try:
         temporary.rename(target)
     except BaseException:
         aside.rename(target)
         raise
-    _remove(aside)
+    remove(aside)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there; a writing thread that outlives Ctrl-C may need a second attempt."""
     for attempt in range(5):
         if path.is_dir():

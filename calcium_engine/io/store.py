@@ -14,11 +14,12 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.io.atomic import replacing
+from calcium_engine.io.integrity import ENTRY, MARKER, UNFINISHED, check_quickly, seal
 from calcium_engine.schema import SCHEMA_VERSION, VARIABLES, CalciumError
 
-MARKER = "zarr.json"  # what makes a folder a Zarr v3 store
 CHUNK_BYTES = 2**21
 BLOCK_BYTES = 25 * 2**20  # what dask handles at a time: several chunks
+_TRACE = {"neuron", "frame"}
 
 
 def save_recording(recording: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -41,15 +42,24 @@ def save_recording(recording: xr.Dataset, path: str | os.PathLike[str], *, overw
         CalciumError: this is no recording, or no space is left.
     """
     _check_recording(recording, "what you want to save")
+    with replacing(path, overwrite=overwrite, marker=MARKER) as temporary:
+        write_store(recording, temporary)
+        seal(temporary)
+    return Path(path)
+
+
+def write_store(recording: xr.Dataset, folder: Path, *, lazy_too: bool = True) -> None:
+    """Write a recording into a new folder; of dask-backed variables only the metadata, unless `lazy_too`."""
     # What a variable was read with (chunks, compressor, fill value) says nothing about how to write it.
     plain = recording.drop_encoding().map(_storable, keep_attrs=True)
     plain = plain.assign_coords(
         {name: _storable(coord) for name, coord in recording.drop_encoding().coords.items() if name not in recording.dims}
     )
-    encoding = {name: _encoding(variable) for name, variable in plain.variables.items()}
-    with replacing(path, overwrite=overwrite, marker=MARKER) as temporary, _string_warnings_off():
-        plain.to_zarr(temporary, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
-    return Path(path)
+    encoding = {name: encoding_of(variable) for name, variable in plain.variables.items()}
+    # A chunk of nothing but the fill value is written too: one that is missing is always a fault.
+    options: dict[str, Any] = {"write_empty_chunks": True, "compute": lazy_too}
+    with _string_warnings_off():
+        plain.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, **options)
 
 
 def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
@@ -68,20 +78,34 @@ def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | 
         FileNotFoundError: there is nothing at `path`.
         CalciumError: it is not a recording of ours, or of a later version.
     """
+    return open_store(path, chunks)
+
+
+def open_store(path: str | os.PathLike[str], chunks: Mapping[str, int] | None = None, *, unfinished: bool = False) -> xr.Dataset:
+    """Open a store as `open_recording` does; also a half-made one, where `unfinished`."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no recording at {path}")
     if not (path / MARKER).is_file():
         older = " (it is Zarr v2)" if (path / ".zgroup").exists() or (path / ".zarray").exists() else ""
         raise CalciumError(f"{path} is not a Zarr v3 store{older}; save_recording() writes one, and read() reads other formats")
+    check_quickly(path, unfinished=unfinished)
+    from calcium_engine.io.checked import CheckedStore
+
     try:
         with _string_warnings_off():
             lazily: dict[str, int] | None = None if chunks is None else {}
-            recording = xr.open_zarr(path, consolidated=False, chunks=lazily, decode_times=False, mask_and_scale=False)
+            recording = xr.open_zarr(
+                CheckedStore(path, read_only=True), consolidated=False, chunks=lazily, decode_times=False, mask_and_scale=False
+            )
+    except CalciumError:
+        raise
     except Exception as error:  # whatever Zarr, its codecs or JSON say about a damaged store
         raise CalciumError(
             f"{path} cannot be read as a recording: {type(error).__name__}: {str(error) or 'damaged store'}"
         ) from error
+    for name in (ENTRY, UNFINISHED):
+        recording.attrs.pop(name, None)
     _check_recording(recording, str(path))
     version = recording.attrs.get("schema_version")
     if version is None:
@@ -109,8 +133,32 @@ def _check_recording(recording: Any, what: str) -> None:
         raise CalciumError(f"{what} is not a recording: it has no {', '.join(missing)}; make_recording() makes one")
 
 
-def _rows_per_chunk(variable: xr.Variable) -> int:
-    """Return how many rows of a variable a chunk takes: whole rows up to 2 MB, which is 34 traces of 15000 frames."""
+def rows_per_chunk(n_frames: int) -> int:
+    """Return how many neurons a chunk takes, the same for all (neuron, frame) variables of a store, whatever their dtype.
+
+    Blocks of a multiple of so many neurons can be read and written by themselves.
+
+    Args:
+        n_frames: frames of the recording.
+
+    Returns:
+        Neurons a chunk: 2 MB of float32, at least one.
+
+    >>> rows_per_chunk(15000)
+    34
+    """
+    return max(1, CHUNK_BYTES // (4 * max(1, n_frames)))
+
+
+def is_trace(variable: Any) -> bool:
+    """Whether a variable has a value for each neuron and frame."""
+    return set(variable.dims) == _TRACE
+
+
+def _chunk_rows(variable: xr.Variable | xr.DataArray) -> int:
+    """Return how many rows of a variable a chunk takes: those of traces, or whole rows up to 2 MB."""
+    if is_trace(variable):
+        return rows_per_chunk(variable.sizes["frame"])
     row: int = variable.dtype.itemsize * math.prod(variable.shape[1:])
     return max(1, CHUNK_BYTES // max(1, row))
 
@@ -124,22 +172,26 @@ def _storable(array: xr.DataArray) -> xr.DataArray:
         array = array.transpose(..., "frame")
     if array.chunks is None or array.size == 0:
         return array
-    rows = _rows_per_chunk(array.variable)
+    rows = _chunk_rows(array)
     row_bytes = max(1, array.nbytes // array.shape[0])
     blocks = max(1, BLOCK_BYTES // (rows * row_bytes))
     return array.chunk({array.dims[0]: rows * blocks, **dict.fromkeys(array.dims[1:], -1)})
 
 
-def _encoding(variable: xr.Variable) -> dict[str, Any]:
-    """Return how to store a variable: its chunks, and for numbers a compressor that is fast on traces."""
-    from zarr.codecs import BloscCodec
+def encoding_of(variable: xr.Variable) -> dict[str, Any]:
+    """Return how to store a variable: its chunks, a compressor, and a checksum that tells a damaged chunk when it is read."""
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
     # NaN is NaN; no attribute has to say so.
     encoding: dict[str, Any] = {"_FillValue": None} if variable.dtype.kind == "f" else {}
-    if variable.ndim > 0 and variable.dtype.kind != "T":
-        rows = max(1, min(_rows_per_chunk(variable), variable.shape[0]))
+    is_text = variable.dtype.kind == "T"
+    encoding["compressors"] = (
+        ZstdCodec(level=0) if is_text else BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+        Crc32cCodec(),
+    )
+    if variable.ndim > 0:
+        rows = max(1, min(_chunk_rows(variable), variable.shape[0]))
         encoding["chunks"] = (rows, *(max(1, length) for length in variable.shape[1:]))
-        encoding["compressors"] = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
     return encoding
 
 
