@@ -12,9 +12,10 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments, parse_scalar
+from calcium_engine.cli.progress import Bytes
 from calcium_engine.cli.result import REPORT, STORE, Scale, make_result, summary
 from calcium_engine.indicators import get_indicator
-from calcium_engine.io import fetch_intro, read, save_recording
+from calcium_engine.io import convert_recording, fetch_intro, open_recording, read, save_recording
 from calcium_engine.io.atomic import replacing
 from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
 from calcium_engine.schema import CalciumError, MissingVariableError, masked_frames, record
@@ -117,13 +118,13 @@ def _epochs(recording: xr.Dataset) -> int:
 
 
 def convert(arguments: Namespace) -> None:
-    """Convert a recording to a Zarr store."""
+    """Convert a recording to a Zarr store, however large it is."""
     out: Path = arguments.out
     if out.exists() and not arguments.overwrite:
         raise FileExistsError(f"{out} exists; choose another name, or replace it with --overwrite")
-    recording = _read(arguments)
-    save_recording(recording, out, overwrite=arguments.overwrite)
-    print(f"{out}: {_size(recording)}")
+    with Bytes(arguments.quiet) as bar:
+        convert_recording(_input(arguments), out, overwrite=arguments.overwrite, progress=bar.show, **_reading(arguments))
+    print(f"{out}: {_size(open_recording(out))}")
 
 
 def recipes(arguments: Namespace) -> None:
@@ -168,14 +169,23 @@ def _analyse(
 
 
 def _read(arguments: Namespace) -> xr.Dataset:
-    """Read the input as the arguments say; the folder of an earlier run stands for its recording."""
+    """Read the input as the arguments say."""
+    return read(_input(arguments), **_reading(arguments))
+
+
+def _input(arguments: Namespace) -> Path:
+    """Return what to read; the folder of an earlier run stands for its recording."""
     path: Path = arguments.input
-    return read(
-        path / STORE if (path / STORE).is_dir() else path,
-        sampling_rate=arguments.sampling_rate,
-        orientation=arguments.orientation,
-        variable=arguments.input_is,
-    )
+    return path / STORE if (path / STORE).is_dir() else path
+
+
+def _reading(arguments: Namespace) -> dict[str, Any]:
+    return {
+        "sampling_rate": arguments.sampling_rate,
+        "orientation": arguments.orientation,
+        "variable": arguments.input_is,
+        "dataset": arguments.dataset,
+    }
 
 
 def _size(recording: xr.Dataset) -> str:

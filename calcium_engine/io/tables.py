@@ -16,7 +16,7 @@ class Table(Protocol):
     shape: tuple[int, int]
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Return these rows as float32; may be called by several threads at once."""
+        """Return these rows as float32."""
 
 
 class Arrays(Protocol):
