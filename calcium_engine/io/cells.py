@@ -20,7 +20,7 @@ from calcium_engine.schema import CalciumError
 
 LONG_ROW = 64  # cells; rows from there on are counted one by one
 PIECE_BYTES = 2**22  # a row may be longer than what is good to parse at once
-WORKERS = min(8, os.cpu_count() or 1)
+WORKERS = min(4, os.cpu_count() or 1)  # each takes 16 MB
 AHEAD_BYTES = 2**26  # of text that is parsed or waits for it
 
 

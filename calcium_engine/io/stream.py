@@ -1,6 +1,6 @@
 """Recordings of any size from any format into a Zarr store, in blocks: what is in memory does not grow with the recording.
 
-The readers run as ever, but their traces become dask arrays, which `save_recording` writes block by block. What a file holds
+The readers run as ever, but their traces become dask arrays, which are written block by block. What a file holds
 neuron by neuron is read when its block is written. What it holds frame by frame, and text, whose number of rows nobody knows
 before its end, goes into a temporary file beside the store first: there, frames stand in slabs, neuron by neuron within each, so
 that a block of neurons is one stretch of every slab. Plain reads and writes, no memory maps: mapped pages count as memory in use.
@@ -111,7 +111,8 @@ class _Traces:
 
     def check(self, ids: np.ndarray) -> None:
         """Refuse infinite values, and nothing but NaN, when they are read; `ids` names the neurons in the message."""
-        self._ids = ids if ids.size == self.shape[0] else np.arange(self.shape[0])  # a choice of suite2p's ROIs bears its numbers
+        # A choice of suite2p's ROIs bears their numbers.
+        self._ids = ids if ids.size == self.shape[0] else np.arange(self.shape[0])
 
     def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
         first, last, _ = key[0].indices(self.shape[0])
@@ -127,9 +128,8 @@ class _Traces:
         infinite = not finite.all() and bool(np.isinf(block).any())
         self._unread[rows] = False
         self._empty = self._empty and not finite.any()
-        if infinite or (
-            self._empty and not self._unread.any()
-        ):  # what is wrong with the whole is counted over the whole; it is rare, so it may take long
+        nothing = self._empty and not self._unread.any()
+        if infinite or nothing:  # rare, so it may take long: what is wrong is counted over the whole
             check_values((self.table.read(*block) for block in blocks_of(*self.shape)), ids)
 
 
