@@ -21,7 +21,7 @@ from calcium_engine.schema import CalciumError
 LONG_ROW = 64  # cells; rows from there on are counted one by one
 PIECE_BYTES = 2**22  # a row may be longer than what is good to parse at once
 WORKERS = min(4, os.cpu_count() or 1)  # each takes 16 MB
-AHEAD_BYTES = 2**26  # of text that is parsed or waits for it
+AHEAD_BYTES = 2**25  # of text that is parsed or waits for it
 
 
 class Parsed(NamedTuple):
@@ -87,7 +87,7 @@ class Rows:
             labels = [decode(label).replace(QUOTED_DELIMITER, self.delimiter).strip() for label, _, _ in parted]
             batch = b"\n".join(rest for _, _, rest in parted) + b"\n"
         values = self._values(batch, row)
-        times = values[:, [] if self.time_column is None else self.time_column].ravel()  # they need all their digits
+        times = values[:, [] if self.time_column is None else self.time_column].ravel()
         return Parsed(as_float32(values[:, self.first_trace :]), labels, times)
 
     def _values(self, batch: bytes, row: int) -> np.ndarray:
@@ -97,7 +97,11 @@ class Rows:
         columns = self.width - int(self.labelled)
         flat = batch.replace(self.delimiter.encode(), b"\n")
         try:
-            return np.concatenate([_numbers(piece) for piece in _pieces(flat)]).reshape(-1, columns)
+            # Times need all their digits.
+            numbers = [
+                _numbers(piece) if self.time_column is not None else as_float32(_numbers(piece)) for piece in _pieces(flat)
+            ]
+            return (numbers[0] if len(numbers) == 1 else np.concatenate(numbers)).reshape(-1, columns)
         except ValueError:
             cells = flat.split(b"\n")[:-1]
             index = _first_text(cells)

@@ -20,7 +20,7 @@ import xarray as xr
 
 from calcium_engine.io.cells import Rows, ids_of
 from calcium_engine.io.layout import Layout, delimiter_of, layout_of
-from calcium_engine.io.lines import NotTrailingError, first_lines, has_trailing, head_of, lines_of, tidy
+from calcium_engine.io.lines import NotTrailingError, batches_of, first_lines, has_trailing, head_of, lines_of, tidy
 from calcium_engine.io.recording import as_rate, check_orientation, label_neurons, make_recording, warn_if_transposed
 from calcium_engine.io.tables import Arrays, InMemory
 from calcium_engine.schema import CalciumError
@@ -124,7 +124,7 @@ class _Text:
         self.rows.check_lengths(plain[:header], 1 + blank)
         if header == len(plain):
             raise CalciumError(f"{path.name} has a header, but no rows of numbers below it")
-        self.body = head.split(b"\n", layout.header_rows)[-1]
+        self._body = head.split(b"\n", layout.header_rows)[-1]
         self._labels: list[str] = []
         self._times: list[np.ndarray] = []
 
@@ -136,7 +136,8 @@ class _Text:
 
     def _parsed(self) -> Iterator[np.ndarray]:
         first_row = self.rows.first_row + self.layout.header_rows
-        for parsed in self.rows.parse(chain([self.body], self.batches), first_row):
+        body, self._body = batches_of(self._body), b""  # a head of long lines is not held for longer than it takes
+        for parsed in self.rows.parse(chain(body, self.batches), first_row):
             self._labels += parsed.labels
             self._times.append(parsed.times)
             yield parsed.traces

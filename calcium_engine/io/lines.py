@@ -11,6 +11,7 @@ from calcium_engine.io.layout import HEAD_LINES, hide_quotes
 from calcium_engine.schema import CalciumError
 
 BATCH_BYTES = 2**21  # the copies that parsing makes stay small
+LINE_BYTES = 2**22
 _GZIP = b"\x1f\x8b"
 _MATLAB = b"MATLAB 5.0"
 
@@ -28,7 +29,8 @@ def lines_of(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[
             continue
         text = b"".join(unfinished)
         # Lines are whole up to the last newline; blank ones are held back, for they may be the file's last.
-        written = len(text[: text.rindex(b"\n")].rstrip(b"\n "))
+        end = text.rindex(b"\n")
+        written = len(text[:end].rstrip(b"\n ")) if text[max(0, end - 1) : end] in (b"", b"\n", b" ") else end
         stop = text.index(b"\n", written) + 1 if written else 0
         if stop:
             yield text[:stop]
@@ -52,8 +54,23 @@ def head_of(batches: Iterator[bytes], name: str) -> tuple[bytes, int]:
 
 
 def first_lines(text: bytes) -> list[str]:
-    """Return the first lines as text."""
-    return [decode(line) for line in text.split(b"\n", HEAD_LINES)[:-1]]
+    """Return the first lines as text; of those after the first, which may name all columns, no more than tells what they are."""
+    lines: list[str] = []
+    start = 0
+    while len(lines) < HEAD_LINES and start < len(text):
+        stop = text.index(b"\n", start)
+        lines.append(decode(text[start : min(stop, start + LINE_BYTES) if lines else stop]))
+        start = stop + 1
+    return lines
+
+
+def batches_of(text: bytes) -> Iterator[bytes]:
+    """Yield whole lines in batches, as `lines_of` does."""
+    start = 0
+    while start < len(text):
+        stop = text.find(b"\n", start + BATCH_BYTES) + 1 or len(text)
+        yield text[start:stop]
+        start = stop
 
 
 def decode(raw: bytes) -> str:
