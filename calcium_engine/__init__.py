@@ -20,7 +20,17 @@ from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features
-from calcium_engine.io import fetch_intro, make_recording, open_recording, read, read_csv, read_npy, read_suite2p, save_recording
+from calcium_engine.io import (
+    fetch_intro,
+    make_recording,
+    open_recording,
+    read,
+    read_csv,
+    read_hdf5,
+    read_npy,
+    read_suite2p,
+    save_recording,
+)
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.pairwise import compute_pairwise
@@ -97,6 +107,7 @@ __all__ = [
     "plot_transitions",
     "read",
     "read_csv",
+    "read_hdf5",
     "read_npy",
     "read_suite2p",
     "retention_test",

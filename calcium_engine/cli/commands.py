@@ -13,10 +13,11 @@ import xarray as xr
 
 from calcium_engine.arguments import check_arguments, parse_scalar
 from calcium_engine.blockwise.notes import SUFFIX, state_of, unfinished
+from calcium_engine.cli.progress import Bytes
 from calcium_engine.cli.result import REPORT, STORE, Scale, make_result, summary
 from calcium_engine.cli.stored import layout, missing, needs, shown_bytes
 from calcium_engine.indicators import get_indicator
-from calcium_engine.io import fetch_intro, read, save_recording
+from calcium_engine.io import convert_recording, fetch_intro, open_recording, read, save_recording
 from calcium_engine.io.atomic import replacing
 from calcium_engine.io.integrity import MARKER, examine
 from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
@@ -98,7 +99,7 @@ def info(arguments: Namespace) -> None:
     if folder.is_dir() and (folder == given or not given.exists()):
         print(f"{folder} is not finished: {state_of(folder)}")
         return
-    path = _result_or(given)
+    path = _input(arguments)
     whole = _whole(path) if arguments.check else ""
     recording = _read(arguments)
     name = "fluorescence" if "fluorescence" in recording else "dff"
@@ -142,13 +143,13 @@ def _epochs(recording: xr.Dataset) -> int:
 
 
 def convert(arguments: Namespace) -> None:
-    """Convert a recording to a Zarr store."""
+    """Convert a recording to a Zarr store, however large it is."""
     out: Path = arguments.out
     if out.exists() and not arguments.overwrite:
         raise FileExistsError(f"{out} exists; choose another name, or replace it with --overwrite")
-    recording = _read(arguments)
-    save_recording(recording, out, overwrite=arguments.overwrite)
-    print(f"{out}: {_size(recording)}")
+    with Bytes(arguments.quiet) as bar:
+        convert_recording(_input(arguments), out, overwrite=arguments.overwrite, progress=bar.show, **_reading(arguments))
+    print(f"{out}: {_size(open_recording(out))}")
 
 
 def recipes(arguments: Namespace) -> None:
@@ -193,18 +194,23 @@ def _analyse(
 
 
 def _read(arguments: Namespace) -> xr.Dataset:
-    """Read the input as the arguments say; the folder of an earlier run stands for its recording."""
-    return read(
-        _result_or(arguments.input),
-        sampling_rate=arguments.sampling_rate,
-        orientation=arguments.orientation,
-        variable=arguments.input_is,
-    )
+    """Read the input as the arguments say."""
+    return read(_input(arguments), **_reading(arguments))
 
 
-def _result_or(path: Path) -> Path:
-    """Return the recording in the folder of an earlier run, or the path itself."""
+def _input(arguments: Namespace) -> Path:
+    """Return what to read; the folder of an earlier run stands for its recording."""
+    path: Path = arguments.input
     return path / STORE if (path / STORE).is_dir() else path
+
+
+def _reading(arguments: Namespace) -> dict[str, Any]:
+    return {
+        "sampling_rate": arguments.sampling_rate,
+        "orientation": arguments.orientation,
+        "variable": arguments.input_is,
+        "dataset": arguments.dataset,
+    }
 
 
 def _size(recording: xr.Dataset) -> str:

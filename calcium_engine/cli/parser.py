@@ -82,10 +82,15 @@ def _info(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Whatever its size, the recording is never held in memory as a whole. Text, and files that keep it frame by frame, need "
+        "room for a temporary file beside OUT.zarr: 4 bytes a value."
+    )
     parser.set_defaults(command=commands.convert)
     _add_input(parser)
     parser.add_argument("out", type=Path, metavar="OUT.zarr", help="store to make")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.zarr")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def _recipes(parser: argparse.ArgumentParser) -> None:
@@ -101,9 +106,10 @@ def _fetch(parser: argparse.ArgumentParser) -> None:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     """Add what tells how to read a file."""
     parser.add_argument(
-        "input", type=Path, metavar="INPUT", help="CSV or text, .npy, suite2p folder, .zarr store, or results of a run"
+        "input", type=Path, metavar="INPUT", help="CSV or text, .npy, HDF5, suite2p folder, .zarr store, or results of a run"
     )
     parser.add_argument("--sampling-rate", type=float, metavar="HZ", help="frames per second, where the file does not say")
+    parser.add_argument("--dataset", metavar="NAME", help="which dataset of an HDF5 file, where several may be traces")
     parser.add_argument("--orientation", choices=("rows", "columns"), help="where the neurons of a table are (default: rows)")
     parser.add_argument(
         "--input-is", choices=("fluorescence", "dff"), help="what the traces are: raw fluorescence (default), or ΔF/F already"
