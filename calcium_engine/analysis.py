@@ -90,5 +90,8 @@ def analyze(
 def labelled(recording: xr.Dataset, recipe: Recipe, indicator: str | None = None) -> xr.Dataset:
     """Note in the recording's attributes what it is analysed with."""
     kind = indicator or recording.attrs.get("indicator")
-    known = {"indicator": get_indicator(kind).name} if kind else {}
-    return recording.assign_attrs(recipe=recipe.to_toml(), recipe_name=recipe.name, **known)
+    about = {name: value for name, value in recording.attrs.items() if name != "not_kept"}
+    about |= {"recipe": recipe.to_toml(), "recipe_name": recipe.name}
+    noted = recording.copy()
+    noted.attrs = about | ({"indicator": get_indicator(kind).name} if kind else {})
+    return noted

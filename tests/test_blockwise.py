@@ -104,8 +104,13 @@ def test_masked_artefacts_neuropil_and_epochs(tmp_path):
     recording = simulate_recording(**size, n_ensembles=1, movement=2, neuropil=0.5, seed=4)
     steps = {"step": [{"use": "mask_artifacts", "threshold": 2.5}, {"use": "subtract_neuropil"}, *LIGHT["step"]]}
     save_recording(recording, tmp_path / "given.zarr")
-    made = analyze(open_recording(tmp_path / "given.zarr"), steps, out=tmp_path / "out.zarr", memory=budget(12, traces=10))
+    steps["step"] += [{"use": "retention_test", "neurons": 4}]
     whole = analyze(recording, steps)
+    for keep in (None, ["events", "retention"]):  # also where the masked traces themselves are not written
+        out = tmp_path / f"{len(keep or [])}.zarr"
+        made = analyze(open_recording(tmp_path / "given.zarr"), steps, out=out, memory=budget(12, traces=10), keep=keep)
+        xr.testing.assert_identical(made["retention_amplitude"].load(), whole["retention_amplitude"])
+    made = open_recording(tmp_path / "0.zarr")
     assert whole["artifact"].any()
     same(made, whole)
 
@@ -125,8 +130,8 @@ def test_only_what_is_asked_for_is_kept(planted, tmp_path):
     made = analyze(given_store, LIGHT, out=tmp_path / "out.zarr", keep=["dff", "events"], memory=budget(14))
     assert {"dff", "event_onset", "event_amplitude"} <= set(made.data_vars)
     assert not {"fluorescence", "active", "baseline", "noise", "coactivity"} & set(made.data_vars)
-    assert {"fluorescence", "active"} <= set(made.attrs["not_kept"].split(", "))
-    with pytest.raises(CalciumError, match=r"keep names 'evnts'.*events, features"):
+    assert made.attrs["not_kept"] == "true_dff, fluorescence, baseline, active, features, coactivity"
+    with pytest.raises(CalciumError, match=r"keep names 'evnts'.*dff, active, and events, features"):
         analyze(given_store, LIGHT, out=tmp_path / "other.zarr", keep=["evnts"])
     bursts = {"step": [*LIGHT["step"][:3], {"use": "deconvolve"}, {"use": "compute_coactivity", "source": "deconvolved"}]}
     with pytest.raises(CalciumError, match="reads 'deconvolved', which must be among what is kept"):
@@ -381,7 +386,7 @@ def test_the_command_line_goes_block_by_block(planted, given_store, steps_file, 
     capsys.readouterr()
     assert main([*asked, "--overwrite", "--keep", "dff,events"]) == 0
     assert main(["info", str(out)]) == 0
-    assert "not kept:  fluorescence, baseline, active" in capsys.readouterr().out
+    assert "not kept:  fluorescence, baseline, active, features, coactivity" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_goes_block_by_block_unasked(given_store, steps_file, tmp_path, monkeypatch):

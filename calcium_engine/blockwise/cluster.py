@@ -39,12 +39,12 @@ def room(client: Any | None, memory: str | float | None) -> tuple[int, int]:
     """
     if client is None:
         return budget_of(memory), 1
-    workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
+    workers = list(client.scheduler_info()["workers"].values())
     if not workers:
         raise CalciumError("the Dask cluster has no workers yet; start some, or wait for them with client.wait_for_workers(1)")
     limit = min(worker["memory_limit"] or budget_of(None) / SHARE_OF_WORKER / len(workers) for worker in workers)
     budget = int(SHARE_OF_WORKER * limit) if memory is None else budget_of(memory)
-    return budget, max(worker["nthreads"] for worker in workers)
+    return budget, max(client.nthreads().values())
 
 
 def each(work: Callable[..., int], jobs: Iterable[tuple[Any, ...]], client: Any | None) -> Iterator[int]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import xarray as xr
@@ -145,9 +146,12 @@ class Notes:
         """Keep the small results of a block, which is finished thereby."""
         save_small(record, self._path(block))
 
-    def recall(self, block: int) -> xr.Dataset:
-        """Return the small results of a finished block."""
-        return load_small(self._path(block))
+    def recall(self, block: int) -> xr.Dataset | None:
+        """Return the small results of a block; None where it is not finished."""
+        try:
+            return load_small(self._path(block))
+        except (FileNotFoundError, BadZipFile, EOFError):  # a file system that lost power may keep a name without its content
+            return None
 
     def _path(self, block: int) -> Path:
         return self.folder / BLOCKS / f"{block:06d}.npz"
@@ -195,5 +199,7 @@ def load_small(path: Path) -> xr.Dataset:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with replacing(path, overwrite=True) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with replacing(path, overwrite=True) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -132,15 +132,15 @@ class Work:
     def __call__(self, block: xr.Dataset, number: int, first: int) -> int:
         """Run the steps on a block of neurons, the first of which is so many rows into the recording; return its number."""
         block = loaded(block)
-        result, seen = self.results(block, first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what does not count neurons was said when they were tried out
+            result, seen = self.results(block, first)
         notes = Notes(self.folder)
         for name in self.traces:
             write_rows(notes.store, name, first, result[name].transpose(*TRACE).values, flush=True)
         made = {step.use for step in self.steps}
         small = {
-            name: array.variable
-            for name, array in result.data_vars.items()
-            if not is_trace(array) and array.attrs.get("made_by") in made
+            name: array.variable for name, array in result.data_vars.items() if not is_trace(array) and _maker(array) in made
         }
         small |= {f"{SEEN}{name}": part.variable for name, part in seen.data_vars.items()}
         about = {"made_from": checksum(block), "history": result.attrs.get("history", "")}
@@ -164,8 +164,17 @@ def loaded(block: xr.Dataset) -> xr.Dataset:
         block = block.load()
     if "artifact" not in block.variables:
         return block
-    traces = [name for name in (*TRACES, "neuropil") if name in block.data_vars]
-    return block.assign({name: block[name].where(~block["artifact"]) for name in traces})
+    return block.assign({name: block[name].where(~block["artifact"]) for name in _maskable(block)})
+
+
+def _maskable(recording: xr.Dataset) -> list[str]:
+    """Return the traces in which artefacts are masked."""
+    return [name for name in (*TRACES, "neuropil") if name in recording.data_vars]
+
+
+def _in_chunks(array: Any) -> Any:
+    """Chunk traces as a store does, so that dask reads no more of them than it is asked for."""
+    return array.chunk(neuron=rows_per_chunk(array.sizes["frame"]), frame=-1)
 
 
 def checksum(block: xr.Dataset) -> int:
@@ -208,7 +217,7 @@ class _Analysis:
         if in_blocks:
             self.prepared = fresh(self.prepared, in_blocks[0].use)
         passed = [name for name, array in self.prepared.data_vars.items() if is_trace(array) and not _is_read(str(name))]
-        self.unread = [name for name in passed if keep is not None and name not in keep]
+        self.unread = [str(name) for name in passed if keep is not None and name not in keep]
         self.work = Work(tuple(in_blocks), (), notes.folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NeuronsWarning)  # told of all neurons at the end
@@ -253,8 +262,8 @@ class _Analysis:
             "recipe": self.recipe.to_toml(),
             "shape": [self.prepared.sizes[dim] for dim in TRACE],
             "source": str(self.prepared.attrs.get("source", "")),
-            "labels": [zlib.crc32(values.tobytes()) for values in labels],
-            "kept": list(self.work.traces),
+            "neuron ids or times": [zlib.crc32(values.tobytes()) for values in labels],
+            "list of what to keep": list(self.work.traces),
             "edges": self.edges,
         }
 
@@ -276,20 +285,19 @@ class _Analysis:
         done, start, earlier = int(sizes.sum() - sizes[undone].sum()), time.perf_counter(), len(spans) - len(undone)
         total, already = len(spans) + len(self.after), done
         progress(f"{done} of {self.edges[-1]} neurons", earlier, total)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what does not count neurons was said of the first
-            jobs = ((self.block(*spans[k]), k, spans[k][0]) for k in undone)
-            for number, k in enumerate(each(self.work, jobs, client), start=earlier + 1):
-                done += int(sizes[k])
-                speed = (done - already) / (time.perf_counter() - start)
-                progress(f"{done} of {self.edges[-1]} neurons, {speed:.3g}/s", number, total)
+        jobs = ((self.block(*spans[k]), k, spans[k][0]) for k in undone)
+        for number, k in enumerate(each(self.work, jobs, client), start=earlier + 1):
+            done += int(sizes[k])
+            speed = (done - already) / (time.perf_counter() - start)
+            progress(f"{done} of {self.edges[-1]} neurons, {speed:.3g}/s", number, total)
 
     def is_done(self, block: int) -> bool:
         """Tell whether a block is finished, and its traces are what they were then."""
-        if block not in self.notes.done():
+        record = self.notes.recall(block)
+        if record is None:
             return False
         first, stop = self.edges[block : block + 2]
-        same = bool(self.notes.recall(block).attrs["made_from"] == checksum(loaded(self.block(first, stop))))
+        same = bool(record.attrs["made_from"] == checksum(loaded(self.block(first, stop))))
         if not same:
             warn(f"the traces of neurons {first} to {stop - 1} changed since they were analysed: it is done again")
         return same
@@ -297,7 +305,7 @@ class _Analysis:
     def finish(self, last: Finish, progress: Progress) -> None:
         """Join what the blocks left, run the steps that look at all neurons, and complete the store."""
         n_blocks = len(self.edges) - 1
-        whole, seen = self.joined([self.notes.recall(k) for k in range(n_blocks)])
+        whole, seen = self.joined([record for k in range(n_blocks) if (record := self.notes.recall(k)) is not None])
         for place, step in enumerate(self.after):
             progress(step.use, n_blocks + place, n_blocks + len(self.after))
             if step.use == FEATURES:
@@ -307,11 +315,12 @@ class _Analysis:
         if "low_passed_input" in whole:
             warn_of_correlated_noise(whole)
         whole = last(whole)
-        left_out = [name for name in self.traces if name not in self.work.traces]
-        if left_out:
-            whole = whole.assign_attrs(not_kept=", ".join(left_out))
         small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
-        finish(self.notes.store, _kept_results(small, self.keep))
+        gone = _not_kept(small, self.keep)
+        groups = [group for group, makers in GROUPS.items() if any(_maker(small[name]) in makers for name in gone)]
+        left_out = [*self.unread, *(name for name in self.traces if name not in self.work.traces), *groups]
+        about = {"not_kept": ", ".join(left_out)} if left_out else {}
+        finish(self.notes.store, small.drop_vars(gone).assign_attrs(about))
 
     def joined(self, records: list[xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset]:
         """Return the recording after all blocks, its traces not read, and what those say for the features."""
@@ -322,6 +331,8 @@ class _Analysis:
             together = np.concatenate(values, axis=variable.dims.index(along[0])) if along else variable.values
             joined[str(name)] = xr.Variable(variable.dims, together, variable.attrs)
         whole = self.prepared
+        if "artifact" in whole.variables:
+            whole = whole.assign({name: _in_chunks(whole[name]).where(~whole["artifact"]) for name in _maskable(whole)})
         for step in self.work.steps:
             whole = fresh(whole, step.use)
         whole = whole.assign({name: variable for name, variable in joined.items() if not name.startswith(SEEN)})
@@ -341,7 +352,7 @@ def _is_read(trace: str) -> bool:
 
 def _masked(recording: xr.Dataset, before: list[Step]) -> xr.Dataset:
     """Find the artefacts, which takes a look at all traces; these are masked when they are read (`loaded`)."""
-    masked = recording.chunk(neuron=rows_per_chunk(recording.sizes["frame"]), frame=-1)
+    masked = _in_chunks(recording)
     for step in before:
         masked = run_step(step, masked)
     found = fresh(recording, MASK).assign(artifact=masked["artifact"].compute())
@@ -359,10 +370,11 @@ def _kept_traces(keep: Sequence[str] | None, traces: list[str], after: list[Step
     if keep is None:
         kept = [name for name in traces if name not in INTERMEDIATES]
     else:
-        unknown = [name for name in keep if name not in (*VARIABLES, *GROUPS, *traces)]
+        small = [name for name, variable in VARIABLES.items() if variable.dims != TRACE]
+        unknown = [name for name in keep if name not in (*traces, *small, *GROUPS)]
         if unknown:
             raise CalciumError(
-                f"keep names {unknown[0]!r}, but can hold variables such as {', '.join(traces[:4])}, and {', '.join(GROUPS)}"
+                f"keep names {unknown[0]!r}, but there will be the traces {', '.join(traces)}, and {', '.join(GROUPS)}"
             )
         kept = [name for name in traces if name in keep]
     reads = any(step.use == "compute_coactivity" and step.arguments.get("source") == "deconvolved" for step in after)
@@ -373,11 +385,14 @@ def _kept_traces(keep: Sequence[str] | None, traces: list[str], after: list[Step
     return tuple(kept)
 
 
-def _kept_results(small: xr.Dataset, keep: Sequence[str] | None) -> xr.Dataset:
-    """Drop the results that were not asked for; what the recording came with stays."""
+def _not_kept(small: xr.Dataset, keep: Sequence[str] | None) -> list[str]:
+    """Return the results that were not asked for; what the recording came with stays."""
     if keep is None:
-        return small
-    makers = {maker for name in keep for maker in GROUPS.get(name, ())}
-    made = {maker for group in GROUPS.values() for maker in group}
-    gone = [name for name, array in small.data_vars.items() if name not in keep and array.attrs.get("made_by") in made - makers]
-    return small.drop_vars(gone)
+        return []
+    asked = {maker for name in keep for maker in GROUPS.get(name, ())}
+    made = {maker for makers in GROUPS.values() for maker in makers}
+    return [str(name) for name, array in small.data_vars.items() if name not in keep and _maker(array) in made - asked]
+
+
+def _maker(array: xr.DataArray) -> str:
+    return str(array.attrs.get("made_by", ""))
