@@ -250,7 +250,10 @@ def event_rows(recording: xr.Dataset) -> np.ndarray:
     rows = neurons.get_indexer(var("event_neuron").check(recording).values)
     if (rows < 0).any():
         missing = recording["event_neuron"].values[rows < 0][0]
-        raise CalciumError(f"event_neuron names neuron {missing}, which the recording does not hold; run detect_events() again")
+        raise CalciumError(
+            f"event_neuron names neuron {missing}, which the recording does not hold; run detect_events() again, or keep the "
+            "events of its neurons with .isel(event=recording['event_neuron'].isin(recording['neuron']))"
+        )
     onset, time = var("event_onset").check(recording).values, recording["time"].values
     # beyond the last frame of its epoch: in a gap, or after the recording
     last = time[epoch_bounds(recording)[1:] - 1][event_epochs(recording)]

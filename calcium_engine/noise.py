@@ -160,7 +160,9 @@ def estimate_noise(
             noise = np.where(correlated, spread, noise)
         return noise, level if units == "1" else np.full_like(level, np.nan), correlation, correlated
 
-    busy = recording.get("saturated_activity", xr.zeros_like(array.isel(frame=0, drop=True), dtype=bool))
+    busy = xr.zeros_like(array.isel(frame=0, drop=True), dtype=bool)
+    if "saturated_activity" in recording.variables:
+        busy = var("saturated_activity").check(recording)
     dtypes: tuple[Any, ...] = (np.float64, np.float64, np.float64, bool)
     noise, level, correlation, correlated = over_frame(all_of, array, per_neuron=[busy], dtypes=dtypes)
     parameters = {"method": method, "trace": name}

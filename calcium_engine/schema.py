@@ -60,12 +60,21 @@ class Variable:
             )
         array = recording[self.name]
         if set(array.dims) != set(self.dims):
-            raise CalciumError(f"'{self.name}' has dims {tuple(array.dims)}, but needs {self.dims}")
+            raise CalciumError(f"'{self.name}' has dims {tuple(array.dims)}, but needs {self.dims}{self._mended(array)}")
         if array.dtype.kind not in self.kind:
             raise CalciumError(
                 f"'{self.name}' holds {array.dtype}, but needs dtype kind {' or '.join(self.kind)}; convert it with .astype()"
             )
         return array.transpose(*self.dims)
+
+    def _mended(self, array: xr.DataArray) -> str:
+        """Say how a variable with wrong dims comes to have the right ones."""
+        lost = [dim for dim in self.dims if dim not in array.dims]
+        if lost:
+            return f"; select by a list to keep '{lost[0]}', such as .isel({lost[0]}=[0])"
+        spread = next(dim for dim in array.dims if dim not in self.dims)
+        join = "xarray.concat(..., data_vars='minimal', coords='minimal', compat='override')"
+        return f"; {self.made_by}() makes it anew, and {join} along '{spread}' would leave it as it is"
 
     def wrap(self, data: Any, **parameters: Attr | None) -> xr.DataArray:
         """Label plain or labelled data as this variable; parameters that are not None become plain scalar attributes."""

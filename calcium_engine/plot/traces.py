@@ -162,7 +162,7 @@ def _draw_stage(
         name_of_line = "F0" if line == "baseline" else "slow background"
         axes.plot(*over(unit, thinned(time, traces[line][row, frames], bounds)), color=ORANGE, lw=1.6, label=name_of_line)
     if line == "baseline" and line in traces and "baseline_edge" in recording.variables:
-        edge = recording["baseline_edge"].values[frames]
+        edge = recording["baseline_edge"].isel(neuron=0, missing_dims="ignore").values[frames]  # concat gives it to each neuron
         if edge.any():
             t, one = over(unit, thinned(time, np.where(edge, 1.0, np.nan), bounds))
             place = axes.get_xaxis_transform()
