@@ -33,9 +33,9 @@ def lines_of(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[
         end = text.rindex(b"\n")
         written = len(text[:end].rstrip(b"\n ")) if text[max(0, end - 1) : end] in (b"", b"\n", b" ") else end
         stop = text.index(b"\n", written) + 1 if written else 0
-        if stop:
-            yield text[:stop]
-        unfinished = [text[stop:]]
+        unfinished, text = [text[stop:]], text[:stop]
+        if text:
+            yield text
     rest = b"".join(unfinished).rstrip(b"\n ")
     if rest:
         yield rest + b"\n"
