@@ -50,10 +50,10 @@ class Rows:
         waiting: deque[tuple[int, Future[Parsed]]] = deque()
         with ThreadPoolExecutor(WORKERS) as pool:  # pandas parses without holding the interpreter's lock
             for batch in lines:
+                while waiting and (len(waiting) > WORKERS or sum(size for size, _ in waiting) + len(batch) > AHEAD_BYTES):
+                    yield waiting.popleft()[1].result()
                 waiting.append((len(batch), pool.submit(self._parse, batch, row)))
                 row += batch.count(b"\n")
-                while len(waiting) > WORKERS or (len(waiting) > 1 and sum(size for size, _ in waiting) > AHEAD_BYTES):
-                    yield waiting.popleft()[1].result()
             while waiting:
                 yield waiting.popleft()[1].result()
 

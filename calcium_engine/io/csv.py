@@ -20,7 +20,7 @@ import xarray as xr
 
 from calcium_engine.io.cells import Rows, ids_of
 from calcium_engine.io.layout import Layout, delimiter_of, layout_of
-from calcium_engine.io.lines import NotTrailingError, batches_of, first_lines, has_trailing, head_of, lines_of, tidy
+from calcium_engine.io.lines import NotTrailingError, batches_of, end_of_lines, first_lines, has_trailing, head_of, lines_of, tidy
 from calcium_engine.io.recording import as_rate, check_orientation, label_neurons, make_recording, warn_if_transposed
 from calcium_engine.io.tables import Arrays, InMemory
 from calcium_engine.schema import CalciumError
@@ -114,17 +114,17 @@ class _Text:
             name=path.name,
             delimiter=delimiter,
             trailing=trailing,
-            width=plain[: plain.index(b"\n")].count(delimiter.encode()) + 1,
+            width=plain.count(delimiter.encode(), 0, plain.index(b"\n")) + 1,
             labelled=self.in_rows and layout.labelled_rows,
             time_column=layout.time_column,
             first_trace=after,
             first_row=1 + blank,
         )
-        header = sum(len(line) + 1 for line in plain.split(b"\n", layout.header_rows)[: layout.header_rows])
+        header = end_of_lines(plain, layout.header_rows)
         self.rows.check_lengths(plain[:header], 1 + blank)
         if header == len(plain):
             raise CalciumError(f"{path.name} has a header, but no rows of numbers below it")
-        self._body = head.split(b"\n", layout.header_rows)[-1]
+        self._body = head[end_of_lines(head, layout.header_rows) :]
         self._labels: list[str] = []
         self._times: list[np.ndarray] = []
 

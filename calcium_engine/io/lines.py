@@ -12,6 +12,7 @@ from calcium_engine.schema import CalciumError
 
 BATCH_BYTES = 2**21  # the copies that parsing makes stay small
 LINE_BYTES = 2**22
+LONG_HEAD_BYTES = 2**24
 _GZIP = b"\x1f\x8b"
 _MATLAB = b"MATLAB 5.0"
 
@@ -32,9 +33,9 @@ def lines_of(path: Path, progress: Callable[[str, int, int], None]) -> Iterator[
         end = text.rindex(b"\n")
         written = len(text[:end].rstrip(b"\n ")) if text[max(0, end - 1) : end] in (b"", b"\n", b" ") else end
         stop = text.index(b"\n", written) + 1 if written else 0
-        if stop:
-            yield text[:stop]
-        unfinished = [text[stop:]]
+        unfinished, text = [text[stop:]], text[:stop]
+        if text:
+            yield text
     rest = b"".join(unfinished).rstrip(b"\n ")
     if rest:
         yield rest + b"\n"
@@ -44,13 +45,22 @@ def head_of(batches: Iterator[bytes], name: str) -> tuple[bytes, int]:
     """Take the first lines and what comes with them; return them, and how many blank lines were before."""
     text = b""
     for batch in batches:
-        text += batch
-        if text.count(b"\n") - _blank_lines(text) >= HEAD_LINES:
+        text = text + batch if text else batch
+        # Rows of many megabytes are those of neurons, and a row under the first says what there is to know.
+        if text.count(b"\n") - _blank_lines(text) >= (HEAD_LINES if len(text) < LONG_HEAD_BYTES else 2):
             break
     if not text or text.isspace():
         raise CalciumError(f"{name} is empty")
     blank = _blank_lines(text)
     return text[blank:], blank
+
+
+def end_of_lines(text: bytes, count: int) -> int:
+    """Return where so many lines end."""
+    end = 0
+    for _ in range(count):
+        end = text.index(b"\n", end) + 1
+    return end
 
 
 def first_lines(text: bytes) -> list[str]:
@@ -137,7 +147,7 @@ def _refuse_binary(start: bytes, name: str) -> None:
 
 
 def _blank_lines(text: bytes) -> int:
-    return len(text) - len(text.lstrip(b"\n"))
+    return len(text) - len(text.lstrip(b"\n")) if text.startswith(b"\n") else 0
 
 
 def _shrink(text: bytes, long: bytes, short: bytes) -> bytes:
