@@ -133,7 +133,7 @@ class Traces(BackendArray):
             data = None
         fault = chunk_fault(self.array, key, data)
         if fault is None and data is not None:
-            packed = data[:-CHECKSUM_BYTES]
+            packed = np.frombuffer(data, np.uint8)[:-CHECKSUM_BYTES]  # a view
             if _sizes(packed) == (out.nbytes, len(packed)):
                 _codec(self.array).decode(packed, out)
                 return out
@@ -141,9 +141,9 @@ class Traces(BackendArray):
         raise incomplete(self.array.folder.parent, fault or "")
 
 
-def _sizes(packed: bytes) -> tuple[int, int]:
+def _sizes(packed: np.ndarray) -> tuple[int, int]:
     """Return the bytes of a chunk as it is and compressed, from the head that Blosc writes."""
-    return int.from_bytes(packed[4:8], "little"), int.from_bytes(packed[12:16], "little")
+    return int.from_bytes(packed[4:8].tobytes(), "little"), int.from_bytes(packed[12:16].tobytes(), "little")
 
 
 def check_block(array: ArrayOnDisk, first: int, values: np.ndarray) -> None:
