@@ -33,14 +33,14 @@ def is_ours(array: ArrayOnDisk) -> bool:
     return plain and whole and array.codecs == ("bytes", "blosc", "crc32c")
 
 
-def _all(function: Callable[[int], None], numbers: Iterable[int]) -> None:
-    """Call a function with each number, on all threads where this is the main one; dask's workers are many already."""
+def _all(function: Callable[[int], None], numbers: Iterable[int], workers: int = WORKERS) -> None:
+    """Call a function with each number, on several threads where this is the main one; dask's workers are many already."""
     numbers = list(numbers)
     if threading.current_thread() is not threading.main_thread() or len(numbers) < 2:
         for number in numbers:
             function(number)
         return
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(function, numbers):
             pass
 
@@ -57,7 +57,8 @@ def write_chunks(array: ArrayOnDisk, first: int, values: np.ndarray, *, flush: b
         data = codec.encode(np.ascontiguousarray(block))
         _put(array.folder / array.key(i, 0), data, checksum_of(data), flush)
 
-    _all(write, range(first // rows, -(-(first + len(values)) // rows)))
+    # Those that wait for the disk need no processor.
+    _all(write, range(first // rows, -(-(first + len(values)) // rows)), 4 * WORKERS if flush else WORKERS)
     if flush:
         flush_folder(array.folder)
 
