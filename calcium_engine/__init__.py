@@ -10,6 +10,7 @@ a function here and a method of the `.calcium` accessor:
 """
 
 from calcium_engine import accessor as _accessor
+from calcium_engine.analysis import analyze
 from calcium_engine.artifacts import mask_artifacts
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity
@@ -19,7 +20,17 @@ from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features
-from calcium_engine.io import fetch_intro, make_recording, open_recording, read, read_csv, read_npy, read_suite2p, save_recording
+from calcium_engine.io import (
+    fetch_intro,
+    make_recording,
+    open_recording,
+    read,
+    read_csv,
+    read_hdf5,
+    read_npy,
+    read_suite2p,
+    save_recording,
+)
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.pairwise import compute_pairwise
@@ -46,7 +57,6 @@ from calcium_engine.plot import (
     plot_transitions,
 )
 from calcium_engine.power import ensemble_power
-from calcium_engine.recipe import analyze
 from calcium_engine.report import write_report
 from calcium_engine.retention import retention_test
 from calcium_engine.schema import CalciumError, MissingVariableError
@@ -97,6 +107,7 @@ __all__ = [
     "plot_transitions",
     "read",
     "read_csv",
+    "read_hdf5",
     "read_npy",
     "read_suite2p",
     "retention_test",

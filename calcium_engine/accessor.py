@@ -10,8 +10,9 @@ from typing import Any
 import xarray as xr
 
 from calcium_engine import plot
+from calcium_engine.analysis import analyze
 from calcium_engine.io import save_recording
-from calcium_engine.recipe import STEPS, analyze
+from calcium_engine.recipe import STEPS
 from calcium_engine.report import write_report
 from calcium_engine.tables import to_dataframe, write_tables
 

@@ -7,6 +7,7 @@ import numpy as np
 STEPS = 100  # of Newton's method, of which a few are taken
 LONGEST_STEP = 3.0  # of the log of λ
 ROUNDING = 1e-12
+BLOCK = 2**16  # chances that are worked on at a time
 
 
 def chance_to_take_part(propensity: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -29,18 +30,34 @@ def chance_to_take_part(propensity: np.ndarray, sizes: np.ndarray) -> np.ndarray
         return chance
     with np.errstate(divide="ignore"):
         scale = np.log(wanted / odds.sum())  # too little: what is taken from the likely has to come from the others
-    for _ in range(STEPS):
-        drawn = odds * np.exp(scale)
-        share = drawn / (1.0 + drawn)
-        total = share.sum(axis=1, keepdims=True)
+    blocks = _blocks(len(wanted), len(odds))
+    for turn in range(STEPS):
+        total, slope = (np.concatenate(sums) for sums in zip(*(_sums(odds, scale[block]) for block in blocks), strict=True))
         left = np.log(np.where(wanted > 0, wanted, 1.0) / np.where(wanted > 0, total, 1.0))
-        if not ((np.abs(left) > ROUNDING) & (wanted < able.sum())).any():
+        if turn == STEPS - 1 or not ((np.abs(left) > ROUNDING) & (wanted < able.sum())).any():
             break
-        slope = (share * (1.0 - share)).sum(axis=1, keepdims=True) / np.maximum(total, 1e-300)
-        step = np.clip(left / np.maximum(slope, 1e-9), -LONGEST_STEP, LONGEST_STEP)
+        step = np.clip(left / np.maximum(slope / np.maximum(total, 1e-300), 1e-9), -LONGEST_STEP, LONGEST_STEP)
         scale = np.where(wanted < able.sum(), scale + step, scale)
-    chance[:, able] = np.where(wanted < able.sum(), share, 1.0)
+    for block in blocks:
+        chance[block, able] = np.where(wanted[block] < able.sum(), _shares(odds, scale[block]), 1.0)
     return chance
+
+
+def _blocks(n: int, width: int) -> list[slice]:
+    """Cut n rows so that a few tables of a block's rows stay in the cache."""
+    rows = max(1, BLOCK // max(1, width))
+    return [slice(first, min(first + rows, n)) for first in range(0, n, rows)]
+
+
+def _shares(odds: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    drawn = odds * np.exp(scale)
+    return np.asarray(drawn / (1.0 + drawn))
+
+
+def _sums(odds: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the expected number of neurons, and how fast it grows with the scale."""
+    share = _shares(odds, scale)
+    return share.sum(axis=1, keepdims=True), (share * (1.0 - share)).sum(axis=1, keepdims=True)
 
 
 def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng: np.random.Generator) -> np.ndarray:
@@ -51,8 +68,12 @@ def random_events(sizes: np.ndarray, propensity: np.ndarray, n_events: int, rng:
     events = np.zeros((n_events, len(propensity)), bool)
     left = np.arange(n_events)
     while len(left):  # some one in ten comes out at its size
-        drawn = rng.random((len(left), len(propensity))) < chance[of[left]]
-        right = drawn.sum(axis=1) == wanted[left]
-        events[left[right]] = drawn[right]
-        left = left[~right]
+        again = []
+        for block in _blocks(len(left), len(propensity)):
+            some = left[block]
+            drawn = rng.random((len(some), len(propensity))) < chance[of[some]]
+            right = np.count_nonzero(drawn, axis=1) == wanted[some]
+            events[some[right]] = drawn[right]
+            again.append(some[~right])
+        left = np.concatenate(again)
     return events

@@ -87,7 +87,7 @@ def explained_variance(participation: np.ndarray) -> np.ndarray:
     """Share of the participation's variance along each principal component, largest first."""
     if len(participation) < 2:
         return np.zeros(0)
-    values = np.maximum(np.linalg.eigvalsh(gram(participation.astype(np.float64)))[::-1], 0.0)
+    values = np.maximum(np.linalg.eigvalsh(gram(participation))[::-1], 0.0)
     total = values.sum()
     return np.asarray(np.round(values / total, DIGITS)) if total > 0 else np.zeros(0)
 

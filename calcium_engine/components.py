@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from calcium_engine.blocks import gather
 from calcium_engine.coactivity import Bins
 from calcium_engine.dynamics import ACTIVATION_ALPHA
 from calcium_engine.schema import CalciumError, var
@@ -44,11 +45,14 @@ def binned_activity(recording: xr.Dataset, bins: Bins) -> np.ndarray:
             f"independent components of {traces.sizes['neuron']} neurons need a matrix of all their pairs; at most "
             f"{MOST_NEURONS} are taken: select some, or take method='jaccard'"
         )
-    total = np.zeros((traces.sizes["neuron"], traces.sizes["frame"] + 1))
-    np.cumsum(np.nan_to_num(traces.values), axis=1, out=total[:, 1:])
-    activity = total[:, bins.first + bins.width] - total[:, bins.first]
-    high = np.maximum(_standardized(activity) - FLOOR, 0.0)
-    return np.asarray(np.rint(STEPS * _standardized(high)))
+
+    def binned(rows: np.ndarray) -> np.ndarray:
+        total = np.zeros((rows.shape[0], rows.shape[1] + 1))
+        np.cumsum(np.nan_to_num(rows), axis=1, out=total[:, 1:])
+        high = np.maximum(_standardized(total[:, bins.first + bins.width] - total[:, bins.first]) - FLOOR, 0.0)
+        return np.asarray(np.rint(STEPS * _standardized(high)))
+
+    return np.concatenate(gather(binned, traces))
 
 
 def apart(bins: Bins) -> np.ndarray:

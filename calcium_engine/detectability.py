@@ -30,6 +30,7 @@ PHASES = 4  # of an onset between two frames
 N_AMPLITUDES = 12
 BINS = np.geomspace(0.25, 4.0, 25)  # edges of measured amplitudes, in what should just be found
 LEAST_SHARE = 0.2  # that is found of a size, or nothing can be said of how many of it there are
+ROWS = 1000  # neurons at a time
 ITERATIONS = 30  # stopping early keeps few events from being spread over all sizes that could have left them
 
 
@@ -86,24 +87,30 @@ class Detectability(NamedTuple):
         inside = (size >= BINS[0]) & (size < BINS[-1])
         seen = np.zeros((n, len(BINS) - 1))
         np.add.at(seen, (row[inside], np.searchsorted(BINS, size[inside], side="right") - 1), 1.0)
-        outside = np.bincount(row[~inside], minlength=n)
+        blocks = [slice(first, first + ROWS) for first in range(0, n, ROWS)]
+        number = np.concatenate([np.zeros(0), *(self._unfolded(seen[block], self.share[block]) for block in blocks)])
+        return np.where(np.isnan(self.share[:, 0]), np.nan, number + np.bincount(row[~inside], minlength=n))
+
+    def _unfolded(self, seen: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """How many events of all sizes together would have left what was seen (neuron × bin of BINS)."""
         found = self.measured + 1e-3  # what was never seen is not impossible
-        chance = (found / found.sum(axis=1, keepdims=True))[None] * self.share[:, 1:, None]
-        share = np.where(self.share[:, 1:] >= LEAST_SHARE, self.share[:, 1:], np.nan)
+        chance = (found / found.sum(axis=1, keepdims=True))[None] * shares[:, 1:, None]
+        share = np.where(shares[:, 1:] >= LEAST_SHARE, shares[:, 1:], np.nan)
         chance = np.where(np.isnan(share)[:, :, None], 0.0, chance)
         number = np.where(np.isnan(share), 0.0, seen.sum(axis=1, keepdims=True) + 1e-9)
         for _ in range(ITERATIONS):
             expected = np.einsum("ij,ijm->im", number, chance)
             ratio = np.divide(seen, expected, out=np.zeros_like(seen), where=expected > 0)
             number = number * np.einsum("im,ijm->ij", ratio, chance) / np.where(np.isnan(share), 1.0, share)
-        return np.where(np.isnan(self.share[:, 0]), np.nan, number.sum(axis=1) + outside)
+        return np.asarray(number.sum(axis=1))
 
 
-def judge_detector(recording: xr.Dataset) -> Detectability | None:
+def judge_detector(recording: xr.Dataset, first_row: int = 0) -> Detectability | None:
     """Plant transients of the indicator's shape where nothing happens, search again by the same thresholds, and count.
 
     Everything is taken from the events at hand: their detector, its trace, their indicator. None where those are not known or the
-    trace is no longer there.
+    trace is no longer there. The places of planted transients differ from row to row: a recording that is a block of neurons says
+    which row of the whole is its `first_row`.
     """
     parameters = recording["event_onset"].attrs
     if "detector" not in parameters or parameters.get("trace") not in recording.variables or "noise" not in recording.variables:
@@ -113,7 +120,8 @@ def judge_detector(recording: xr.Dataset) -> Detectability | None:
     searched = var(str(parameters["trace"])).check(recording)
     before = var(latest_trace(recording, DFF_TRACES[:2])).check(recording) if searched.name == "denoised" else searched
     traces = [before, var("active").check(recording)]
-    rows = xr.DataArray(np.arange(recording.sizes["neuron"]), dims="neuron", coords={"neuron": recording["neuron"]})
+    numbers = first_row + np.arange(recording.sizes["neuron"])
+    rows = xr.DataArray(numbers, dims="neuron", coords={"neuron": recording["neuron"]})
     see = _Seeing(recording, search, denoised=searched.name == "denoised")
 
     def run(found: np.ndarray, active: np.ndarray, noise: np.ndarray, row: np.ndarray) -> Detectability:

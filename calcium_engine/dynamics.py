@@ -87,9 +87,10 @@ def recruitment(
     }
     if "event_onset" not in recording.variables or not len(cores):
         return table
-    onset = _nearest_onsets(recording, participation, bin_width)
+    members = np.flatnonzero(cores.any(axis=0))
+    onset = _nearest_onsets(recording, participation, members, bin_width)
     for row, core in enumerate(cores):
-        own = onset[np.ix_(labels == row + 1, core)]
+        own = onset[np.ix_(labels == row + 1, core[members])]
         own = own[np.isfinite(own).sum(axis=1) >= 2]
         if len(own) < FEW:
             continue
@@ -102,8 +103,8 @@ def recruitment(
     return table
 
 
-def _nearest_onsets(recording: xr.Dataset, participation: np.ndarray, bin_width: float) -> np.ndarray:
-    """Onset of each neuron that takes part, nearest to the middle of the ensemble event (event × neuron, s); NaN elsewhere."""
+def _nearest_onsets(recording: xr.Dataset, participation: np.ndarray, members: np.ndarray, bin_width: float) -> np.ndarray:
+    """Onset of each of these neurons nearest to the middle of the ensemble event (event × member, s); NaN if not taking part."""
     rows, onset = event_rows(recording), var("event_onset").check(recording).values
     centre = recording["ensemble_event_time"].values
     start = recording["ensemble_event_start"].values
@@ -111,17 +112,17 @@ def _nearest_onsets(recording: xr.Dataset, participation: np.ndarray, bin_width:
     order = np.lexsort((onset, rows))
     rows, onset = rows[order], onset[order]
     first = np.searchsorted(rows, np.arange(participation.shape[1] + 1))
-    found = np.full(participation.shape, np.nan)
-    for neuron in np.flatnonzero(participation.any(axis=0)):
+    found = np.full((len(participation), len(members)), np.nan)
+    for column, neuron in enumerate(members):
         own = onset[first[neuron] : first[neuron + 1]]
         events = np.flatnonzero(participation[:, neuron])
-        if not len(own):
+        if not (len(own) and len(events)):
             continue
         after = np.clip(np.searchsorted(own, centre[events]), 0, len(own) - 1)
         before = np.maximum(after - 1, 0)
         near = np.where(np.abs(own[after] - centre[events]) < np.abs(own[before] - centre[events]), own[after], own[before])
         inside = (near >= start[events] - bin_width) & (near <= stop[events] + bin_width)
-        found[events[inside], neuron] = near[inside]
+        found[events[inside], column] = near[inside]
     return found
 
 

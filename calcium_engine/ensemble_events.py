@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from inspect import signature
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -96,23 +97,36 @@ def find_ensemble_events(
         "seed": seed,
         "min_neurons": min_neurons,
     }
+    return _find(recording, given, compare=True)
+
+
+def ensemble_events_alone(recording: xr.Dataset, **arguments: Attr | None) -> xr.Dataset:
+    """Find the ensemble events that `find_ensemble_events` does with these arguments, without trying the other null too."""
+    given = {name: parameter.default for name, parameter in signature(find_ensemble_events).parameters.items()}
+    del given["recording"]
+    return _find(fresh(recording, "find_ensemble_events"), given | arguments, compare=False)
+
+
+def _find(recording: xr.Dataset, given: dict[str, Any], *, compare: bool) -> xr.Dataset:
+    """Test the counts, and label what comes of it."""
     _check(given)
     activity, counts = activity_of(recording), var("coactivity").check(recording).values
     scheme = make_scheme(
-        recording, activity, null=null, surrogate=surrogate, min_shift=min_shift, reach=reach, shift_together=shift_together
+        recording, activity, **{name: given[name] for name in ("null", "surrogate", "min_shift", "reach", "shift_together")}
     )
-    rule = RULES[significance][1] if alpha is None else float(alpha)
-    tested = _test(activity, counts, scheme, significance, rule, monte_carlo, seed)
-    compared = _compare(activity, counts, scheme, tested, significance, rule)
+    significance, shuffles, seed = given["significance"], given["monte_carlo"], given["seed"]
+    rule = RULES[significance][1] if given["alpha"] is None else float(given["alpha"])
+    tested = _test(activity, counts, scheme, significance, rule, shuffles, seed)
+    compared = _compare(activity, counts, scheme, tested, significance, rule) if compare else _Compared({}, {})
     parameters: dict[str, Attr | None] = {
         **given,
         "alpha": rule,
-        "min_shift": float(min_shift) if min_shift else None,
-        "reach": float(reach),
-        "seed": seed if monte_carlo else None,
+        "min_shift": float(given["min_shift"]) if given["min_shift"] else None,
+        "reach": float(given["reach"]),
+        "seed": seed if shuffles else None,
     }
     table = tested.table | compared.table | measure_synchrony(activity, counts, tested.law, tested.verdict.significant)
-    table |= _ensemble_events(recording, activity, counts, tested, min_neurons)
+    table |= _ensemble_events(recording, activity, counts, tested, given["min_neurons"])
     result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
     summary = parameters | tested.summary | compared.summary
     if "artifact" in recording.variables:

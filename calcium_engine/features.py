@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +11,7 @@ import xarray as xr
 from calcium_engine.arguments import check_arguments
 from calcium_engine.blocks import over_frame
 from calcium_engine.coactivity import make_activity, make_bins
-from calcium_engine.detectability import judge_detector
+from calcium_engine.detectability import Detectability, judge_detector
 from calcium_engine.events import event_epochs, event_rows
 from calcium_engine.kernels import row_moments
 from calcium_engine.schema import COORDINATES, EVENT_FLAGS, CalciumError, fresh, latest_trace, plain, record, sampling_rate, var
@@ -19,6 +19,7 @@ from calcium_engine.schema import COORDINATES, EVENT_FLAGS, CalciumError, fresh,
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
 FANO_WINDOW = 10.0  # s
 COUPLING_BIN = 1.0  # s
+ROWS = 1000  # neurons at a time whose windows are counted
 
 
 def _cv(values: np.ndarray) -> float:
@@ -102,21 +103,19 @@ def _poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, gammaincinv(counts + 1, 0.975)
 
 
-def _binned(recording: xr.Dataset, seconds: float, count: str) -> np.ndarray:
-    """Neuron × bin: how many events the neuron starts in the bin, or whether it starts any."""
-    bins = make_bins(recording, seconds)
-    table = np.zeros((recording.sizes["neuron"], len(bins.first)))
-    np.add.at(table, make_activity(recording, bins, count=count).in_bins, 1)
-    return table
-
-
 def _fano(recording: xr.Dataset) -> np.ndarray:
     """Variance over mean of the number of events in windows of FANO_WINDOW."""
-    counts = _binned(recording, FANO_WINDOW, "events")
-    if counts.shape[1] < 2:
-        return np.full(recording.sizes["neuron"], np.nan)
-    mean = counts.mean(axis=1)
-    return np.where(mean > 0, counts.var(axis=1, ddof=1) / np.where(mean > 0, mean, 1.0), np.nan)
+    bins, fano = make_bins(recording, FANO_WINDOW), np.full(recording.sizes["neuron"], np.nan)
+    rows, windows = make_activity(recording, bins, count="events").in_bins
+    if len(bins.first) < 2:
+        return fano
+    for first in range(0, len(fano), ROWS):  # not all at once: most windows of most neurons hold nothing
+        held = slice(*np.searchsorted(rows, [first, first + ROWS]))
+        counts = np.zeros((min(ROWS, len(fano) - first), len(bins.first)))
+        np.add.at(counts, (rows[held] - first, windows[held]), 1)
+        mean, variance = counts.mean(axis=1), counts.var(axis=1, ddof=1)
+        fano[first : first + ROWS] = np.where(mean > 0, variance / np.where(mean > 0, mean, 1.0), np.nan)
+    return fano
 
 
 def _population_coupling(recording: xr.Dataset) -> np.ndarray:
@@ -124,11 +123,12 @@ def _population_coupling(recording: xr.Dataset) -> np.ndarray:
 
     All sums are of whole numbers, exact in whatever order they are taken.
     """
-    active = _binned(recording, COUPLING_BIN, "neurons")
-    n_bins = active.shape[1]
-    total = active.sum(axis=0)
-    own = active.sum(axis=1)
-    shared = active @ total - own
+    bins, n_neurons = make_bins(recording, COUPLING_BIN), recording.sizes["neuron"]
+    rows, held = make_activity(recording, bins).in_bins
+    n_bins = len(bins.first)
+    total = np.bincount(held, minlength=n_bins).astype(np.float64)
+    own = np.bincount(rows, minlength=n_neurons).astype(np.float64)
+    shared = np.bincount(rows, weights=total[held], minlength=n_neurons) - own
     rest = total.sum() - own
     rest_squared = total @ total - 2.0 * (shared + own) + own
     covariance = n_bins * shared - own * rest
@@ -136,11 +136,48 @@ def _population_coupling(recording: xr.Dataset) -> np.ndarray:
     return np.where(variances > 0, covariance / np.sqrt(np.where(variances > 0, variances, 1.0)), np.nan)
 
 
-def _seen(recording: xr.Dataset, minutes: np.ndarray, counts: np.ndarray) -> dict[str, xr.DataArray]:
+def see_traces(recording: xr.Dataset, first_row: int = 0) -> xr.Dataset:
+    """Read off the traces of a block of neurons what their features need; `complete_features` does the rest from events alone.
+
+    Args:
+        recording: with events and traces; all neurons of a recording, or some that follow each other.
+        first_row: place of the first one among all neurons of the recording.
+
+    Returns:
+        By neuron `valid` (frames), `skewness` and `active` (frames inside events); where the detector is known also what
+        `detectability.Detectability` holds, of which `measured` has a dim `block` of length 1. See `join_seen`.
+
+    Raises:
+        MissingVariableError: there are no events yet, or no ΔF/F.
+    """
+    for column in ("neuron", "onset"):
+        var(f"event_{column}").check(recording)
+    trace = var(latest_trace(recording, ("dff", "detrended"))).check(recording)
+    valid, _, _, skewness = over_frame(row_moments, trace, dtypes=(np.float64,) * 4)
+    inside = over_frame(lambda active: active.sum(axis=1), var("active").check(recording), dtypes=(np.int64,))
+    table = {"valid": valid.variable, "skewness": skewness.variable, "active": inside.variable}
+    judged = judge_detector(recording, first_row)
+    if judged is not None:
+        dims = {"share": ("neuron", "size"), "measured": ("block", "size_found", "bin_measured")}
+        parts = judged._asdict() | {"measured": judged.measured[None]}
+        table |= {name: xr.Variable(dims.get(name, ("neuron",)), values) for name, values in parts.items()}
+    return xr.Dataset(table, coords={"neuron": recording["neuron"].variable})
+
+
+def join_seen(blocks: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Join what `see_traces` returned for blocks of neurons, in the neurons' order."""
+    joined = xr.concat([block.drop_vars("measured", errors="ignore") for block in blocks], "neuron")
+    if "measured" in blocks[0]:
+        joined["measured"] = xr.concat([block["measured"] for block in blocks], "block")
+    return joined
+
+
+def _detectability(recording: xr.Dataset, seen: xr.Dataset, minutes: np.ndarray, counts: np.ndarray) -> dict[str, xr.DataArray]:
     """Return what the detector could see in each neuron, and how many events it saw where there are none."""
-    judged = judge_detector(recording)
-    if judged is None:
+    if "measured" not in seen:
         return {}
+    parts = {name: seen[name].values for name in Detectability._fields}
+    judged = Detectability(**parts | {"measured": parts["measured"].sum(axis=0)})  # whole numbers
     rows, amplitude = event_rows(recording), var("event_amplitude").check(recording).values
     units = str(recording["event_amplitude"].attrs.get("units", "1"))
     expected = judged.expected_counts(rows, amplitude)
@@ -192,14 +229,37 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
         MissingVariableError: there are no events yet.
         CalciumError: the burst interval is not positive.
     """
-    check_arguments(compute_features, {"burst_interval": plain(burst_interval)})
+    _check(burst_interval)
     recording = fresh(recording, "compute_features")
+    return complete_features(recording, see_traces(recording), burst_interval=burst_interval)
+
+
+def _check(burst_interval: float) -> None:
+    check_arguments(compute_features, {"burst_interval": plain(burst_interval)})
     if not burst_interval > 0:
         raise CalciumError(f"burst_interval is {burst_interval} s, but must be positive")
+
+
+def complete_features(recording: xr.Dataset, seen: xr.Dataset, *, burst_interval: float = 2.0) -> xr.Dataset:
+    """Features of each neuron from its events, and from what `see_traces` saw of its trace, which is no longer needed.
+
+    Args:
+        recording: all neurons, with events; no features yet.
+        seen: what `see_traces` returned for all of them, or `join_seen` for blocks.
+        burst_interval: s; see `compute_features`.
+
+    Returns:
+        What `compute_features` does, to the bit.
+
+    Raises:
+        MissingVariableError: there are no events yet.
+        CalciumError: the burst interval is not positive, or other neurons were seen.
+    """
+    _check(burst_interval)
     table = _per_event(recording, burst_interval)
-    trace = var(latest_trace(recording, ("dff", "detrended"))).check(recording)
-    valid, _, _, skewness = over_frame(row_moments, trace, dtypes=(np.float64,) * 4)
-    inside = over_frame(lambda active: active.sum(axis=1), var("active").check(recording), dtypes=(np.int64,))
+    if not np.array_equal(seen["neuron"].values, recording["neuron"].values):
+        raise CalciumError("see_traces() saw other neurons than the recording's; give it all of them, in their order")
+    valid, inside = seen["valid"].drop_vars("neuron"), seen["active"].drop_vars("neuron")
     minutes = (valid / sampling_rate(recording) / 60.0).values
     minutes = np.where(minutes > 0, minutes, np.nan)
     counts = np.bincount(event_rows(recording), minlength=recording.sizes["neuron"])
@@ -207,9 +267,9 @@ def compute_features(recording: xr.Dataset, *, burst_interval: float = 2.0) -> x
     table |= {"event_rate": counts / minutes, "event_rate_low": low / minutes, "event_rate_high": high / minutes}
     table |= {"fano_factor": _fano(recording), "population_coupling": _population_coupling(recording)}
     result = recording.assign({name: var(name).wrap(values) for name, values in table.items()})
-    result = result.assign(_seen(recording, minutes, counts)).assign(
+    result = result.assign(_detectability(recording, seen, minutes, counts)).assign(
         event_count=var("event_count").wrap(counts),
-        skewness=var("skewness").wrap(skewness),
+        skewness=var("skewness").wrap(seen["skewness"].drop_vars("neuron")),
         duty_cycle=var("duty_cycle").wrap(inside / valid.where(valid > 0)),
         amplitude_median=result["amplitude_median"].assign_attrs(units=recording["event_amplitude"].attrs.get("units", "1")),
         burst_share=result["burst_share"].assign_attrs(burst_interval_s=float(burst_interval)),

@@ -9,6 +9,7 @@ import numpy as np
 
 from calcium_engine.chance import chance_to_take_part
 
+ROWS = 256  # sets at a time
 CORE_ALPHA = 0.05  # chance of any core neuron in a group of random events
 CORE_SHARE = 0.3
 CORE_LEAST = 3  # two neurons make no ensemble
@@ -80,7 +81,9 @@ def peripheral(members: Members, core: np.ndarray) -> np.ndarray:
 
 def overlap(cores: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Jaccard similarity of each set with each of others (set × element, bool); empty sets are like nothing."""
-    common = cores.astype(np.float64) @ others.T.astype(np.float64)
+    blocks = [cores[first : first + ROWS] for first in range(0, max(1, len(cores)), ROWS)]
+    elements = others.T.astype(np.float64)
+    common = np.concatenate([block.astype(np.float64) @ elements for block in blocks])  # whole numbers
     union: np.ndarray = cores.sum(axis=1)[:, None] + others.sum(axis=1)[None, :] - common
     return np.asarray(common / np.maximum(union, 1.0))
 
@@ -150,7 +153,7 @@ def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_eve
     """
     n, sizes = len(participation), participation.sum(axis=1)
     events: list[list[int]] = [[i] for i in range(n)]  # under each node
-    hits = list(participation.astype(np.int64))
+    hits: dict[int, np.ndarray] = dict(enumerate(participation))  # of what may yet be joined or compared
     parts: list[list[int]] = [[] for _ in range(n)]  # nodes with enough events into which each falls
     roots = set(range(n))
     for node, (left, right, height, _) in enumerate(tree, start=n):
@@ -160,13 +163,15 @@ def divide(participation: np.ndarray, tree: np.ndarray, distance: float, min_eve
         roots -= {a, b}
         roots.add(node)
         events.append(events[a] + events[b])
-        hits.append(hits[a] + hits[b])
-        found = parts[a] + parts[b]
+        hits[node] = np.add(hits[a], hits[b], dtype=np.int64)
+        found = joined = parts[a] + parts[b]
         if len(found) == 2 and len(parts[a]) == 1:
             a, b = found
             if not _distinct(np.array([hits[a], hits[b]]), (sizes[events[a]], sizes[events[b]]), chance):
                 found = []
         parts.append(found if len(found) > 1 else [node] if len(events[node]) >= min_events else [])
+        for done in {int(left), int(right), *joined} - set(parts[node]):
+            hits.pop(done, None)
     labels = np.full(n, -1)
     for label, part in enumerate((part for root in sorted(roots) for part in parts[root]), start=1):
         labels[events[part]] = label

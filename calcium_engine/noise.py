@@ -18,7 +18,7 @@ from calcium_engine.kernels import (
     row_quantile,
     spread_below_mode,
 )
-from calcium_engine.schema import DFF_TRACES, dff_trace, fresh, record, sampling_rate, var, warn
+from calcium_engine.schema import DFF_TRACES, NeuronsWarning, dff_trace, fresh, record, sampling_rate, var, warn
 
 REST = 0.5  # RMS distances from below the mode: three samples whose mean is not higher than that over it are at rest
 SAME = 0.1  # of the differences anywhere: transients swell those by less than ten times
@@ -163,12 +163,6 @@ def estimate_noise(
     busy = recording.get("saturated_activity", xr.zeros_like(array.isel(frame=0, drop=True), dtype=bool))
     dtypes: tuple[Any, ...] = (np.float64, np.float64, np.float64, bool)
     noise, level, correlation, correlated = over_frame(all_of, array, per_neuron=[busy], dtypes=dtypes)
-    if correlated.chunks is None and correlated.any():
-        warn(
-            f"in {int(correlated.sum())} of {correlated.size} neurons the noise of neighbouring frames is correlated by over "
-            f"{CORRELATED} (low_passed_input): the traces were smoothed before, and thresholds that assume white noise let too "
-            'much through; estimate_noise(method="auto" or "below_mode") sees all of the noise, the others do not'
-        )
     parameters = {"method": method, "trace": name}
     made = {
         "noise": var("noise").wrap(noise, units=units, **parameters),
@@ -176,4 +170,18 @@ def estimate_noise(
         "noise_correlation": var("noise_correlation").wrap(correlation, **parameters),
         "low_passed_input": var("low_passed_input").wrap(correlated, **parameters),
     }
-    return record(recording.assign(made), "estimate_noise", method=method, trace=name)
+    result = recording.assign(made)
+    warn_of_correlated_noise(result)
+    return record(result, "estimate_noise", method=method, trace=name)
+
+
+def warn_of_correlated_noise(recording: xr.Dataset) -> None:
+    """Say in how many neurons the noise is correlated, where the recording is in memory and has such neurons."""
+    correlated = var("low_passed_input").check(recording)
+    if correlated.chunks is None and correlated.any():
+        warn(
+            f"in {int(correlated.sum())} of {correlated.size} neurons the noise of neighbouring frames is correlated by over "
+            f"{CORRELATED} (low_passed_input): the traces were smoothed before, and thresholds that assume white noise let too "
+            'much through; estimate_noise(method="auto" or "below_mode") sees all of the noise, the others do not',
+            NeuronsWarning,
+        )

@@ -10,7 +10,7 @@ import xarray as xr
 
 from calcium_engine.arguments import check_arguments
 from calcium_engine.coactivity import Activity, activity_of, compute_coactivity
-from calcium_engine.ensemble_events import find_ensemble_events
+from calcium_engine.ensemble_events import ensemble_events_alone
 from calcium_engine.ensembles import cores_of
 from calcium_engine.schema import Attr, CalciumError, fresh, plain, record, recorded_calls, var
 
@@ -113,5 +113,5 @@ def _cores(planted: xr.Dataset, calls: dict[str, dict[str, Attr]]) -> np.ndarray
     clustering: dict[str, Any] = calls.get("find_ensembles", {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said of the recording itself
-        made = find_ensemble_events(compute_coactivity(planted, **binning), **significance)
+        made = ensemble_events_alone(compute_coactivity(planted, **binning), **significance)
     return cores_of(made, **{name: value for name, value in clustering.items() if name not in ("method", "compare")})

@@ -64,7 +64,7 @@ STEPS: dict[str, Callable[..., xr.Dataset]] = {
     )
 }
 
-# Called before each step with its name, its 0-based place and the number of steps.
+# Called before each step with its name (or how many neurons are done), its 0-based place and the number of steps and blocks.
 Progress = Callable[[str, int, int], None]
 
 
@@ -107,6 +107,23 @@ class Recipe:
             recipe = recipe._with_setting(key, value)
         return recipe
 
+    def fitted_to(
+        self,
+        recording: xr.Dataset,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        indicator: str | None = None,
+        seed: int | None = None,
+    ) -> Recipe:
+        """Return the recipe as it runs on this recording: with its indicator, a seed and settings; see `analyze`."""
+        fitted = self
+        if kind := indicator or recording.attrs.get("indicator"):
+            fitted = fitted._with_common("indicator", get_indicator(kind).name, fill=indicator is None)
+        if seed is not None:
+            fitted = fitted._with_common("seed", seed)
+        changes = ", ".join(f"{key}={value}" for key, value in (settings or {}).items())
+        return replace(fitted.with_settings(settings or {}), name=f"{self.name} with {changes}" if changes else self.name)
+
     def _with_setting(self, key: str, value: Any) -> Recipe:
         name, dot, argument = key.partition(".")
         if not (name and dot and argument):
@@ -144,6 +161,14 @@ class Recipe:
                 lines.append(f"when = {_toml(step.when)}")
             lines += [f"{key} = {_toml(value)}" for key, value in step.arguments.items()]
         return "\n".join(lines) + "\n"
+
+
+def run_step(step: Step, recording: xr.Dataset) -> xr.Dataset:
+    """Run one step; what goes wrong says in which."""
+    try:
+        return STEPS[step.use](recording, **step.arguments)
+    except CalciumError as error:
+        raise type(error)(f"{step.use}: {error}") from error
 
 
 def recipe_names() -> list[str]:
@@ -199,60 +224,6 @@ def load_recipe(recipe: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CalciumError(f"{str(path)!r} is no TOML file: {error}") from error
     return _build(path.stem, content)
-
-
-def analyze(
-    recording: xr.Dataset,
-    recipe: str | Path | Mapping[str, Any] | Recipe = "calibrated",
-    *,
-    settings: Mapping[str, Any] | None = None,
-    indicator: str | None = None,
-    seed: int | None = None,
-    progress: Progress | None = None,
-) -> xr.Dataset:
-    """Run a recipe: from raw traces to events, ensemble events and ensembles.
-
-    Args:
-        recording: dims neuron and frame, as `read`, `make_recording` or `simulate_recording` give it.
-        recipe: a name, the path of a .toml file or a mapping; see `load_recipe`. "calibrated" makes the choices that measure
-            best, "classical" the field's usual ones.
-        settings: "step.argument" -> value, changes to the recipe, such as {"detect_events.min_dff": 0.2}.
-        indicator: the calcium indicator, for every step that depends on it; by default the recording's own where it names one.
-        seed: for every step that draws random numbers; by default the recipe's.
-        progress: called before each step with its name, its 0-based place and the number of steps.
-
-    Returns:
-        A new Dataset with the results; `attrs["recipe"]` is the TOML of what ran, `attrs["recipe_name"]` its name.
-
-    Raises:
-        MissingVariableError: a step was asked for before the variable that it reads exists.
-        CalciumError: see `load_recipe`, and each step.
-    """
-    if not isinstance(recording, xr.Dataset):
-        raise CalciumError(
-            f"analyze() takes a recording, an xarray.Dataset, not a {type(recording).__name__}; see make_recording()"
-        )
-    chosen = load_recipe(recipe)
-    kind = indicator or recording.attrs.get("indicator")
-    if kind:
-        kind = get_indicator(kind).name
-        chosen = chosen._with_common("indicator", kind, fill=indicator is None)
-        recording = recording.assign_attrs(indicator=kind)
-    if seed is not None:
-        chosen = chosen._with_common("seed", seed)
-    chosen = chosen.with_settings(settings or {})
-    steps = chosen.for_recording(recording)
-    result = recording
-    for i, step in enumerate(steps):
-        if progress is not None:
-            progress(step.use, i, len(steps))
-        try:
-            result = STEPS[step.use](result, **step.arguments)
-        except CalciumError as error:
-            raise type(error)(f"{step.use}: {error}") from error
-    changes = ", ".join(f"{key}={value}" for key, value in (settings or {}).items())
-    name = f"{chosen.name} with {changes}" if changes else chosen.name
-    return result.assign_attrs(recipe=chosen.to_toml(), recipe_name=name)
 
 
 def _shipped() -> Traversable:

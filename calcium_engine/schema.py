@@ -29,6 +29,10 @@ class MissingVariableError(CalciumError):
     """A step was asked for before the variable that it reads exists."""
 
 
+class NeuronsWarning(UserWarning):
+    """A warning that counts neurons: silenced where they are worked on a block at a time, and given once for all of them."""
+
+
 Attr = str | int | float | bool
 
 
@@ -510,10 +514,23 @@ def recorded_calls(recording: xr.Dataset) -> list[tuple[str, dict[str, Attr]]]:
     return calls
 
 
-def warn(message: str) -> None:
+def was_made(recording: xr.Dataset, name: str) -> bool:
+    """Return whether a variable was made or read on the way to this recording, kept or not, by its history."""
+    read_by = {"fluorescence": "estimate_baseline", "neuropil": "subtract_neuropil"}  # their own makers could make others
+    step = read_by.get(name, VARIABLES[name].made_by)
+    return name in recording.variables or any(call == step for call, _ in recorded_calls(recording))
+
+
+def not_kept(recording: xr.Dataset) -> list[str]:
+    """Return the traces that were made or read on the way, and are no longer in the recording."""
+    traces = [name for name, variable in VARIABLES.items() if variable.dims == _TRACE]
+    return [name for name in traces if name not in recording.variables and was_made(recording, name)]
+
+
+def warn(message: str, category: type[UserWarning] = UserWarning) -> None:
     """Warn, pointing at the line outside this package from which it was called."""
     package = __name__.partition(".")[0]
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

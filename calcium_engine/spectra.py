@@ -6,19 +6,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
+COLUMNS = 1024  # at a time
 DIGITS = 9  # of eigenvalues: the last ones depend on the number of threads
 
 
 def gram(rows: np.ndarray) -> np.ndarray:
     """Return the covariance of the rows or of the columns, whichever are fewer, times the number of rows: equal eigenvalues.
 
+    Rows hold whole numbers, or are masks.
+
     Products of whole numbers are exact, so that no bit depends on the number of threads.
     """
     n_rows, n_columns = rows.shape
     if n_rows <= n_columns:
-        products = rows @ rows.T
+        products = np.zeros((n_rows, n_rows))
+        for first in range(0, n_columns, COLUMNS):
+            some = rows[:, first : first + COLUMNS].astype(np.float64)
+            products += some @ some.T
         mean = products.mean(axis=0)
         return np.asarray(products - mean - mean[:, None] + mean.mean())
+    rows = rows.astype(np.float64)
     return np.asarray(rows.T @ rows - np.outer(rows.sum(axis=0), rows.sum(axis=0)) / n_rows)
 
 

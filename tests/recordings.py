@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 
+from calcium_engine.analysis import analyze
 from calcium_engine.io import make_recording
-from calcium_engine.recipe import analyze
 from calcium_engine.schema import VARIABLES
 
 RATE = 4.8  # Hz

@@ -8,11 +8,12 @@ import pytest
 import xarray as xr
 from recordings import run
 
+from calcium_engine.analysis import analyze
 from calcium_engine.artifacts import mask_artifacts, runs
 from calcium_engine.baseline import compute_dff, estimate_baseline
 from calcium_engine.io import make_recording, open_recording, save_recording
 from calcium_engine.plot import plot_stages
-from calcium_engine.recipe import analyze, recipe_text
+from calcium_engine.recipe import recipe_text
 from calcium_engine.report.facts import recording_facts
 from calcium_engine.report.quality import about_traces
 from calcium_engine.schema import CalciumError, MissingVariableError, epoch_bounds, recorded_calls

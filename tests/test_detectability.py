@@ -1,14 +1,17 @@
 """What the detector could have seen, and what it sees where there is nothing."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from strategies import chunkings
 
 from calcium_engine.detectability import BINS, SIZES, Detectability
 from calcium_engine.events import detect_events
-from calcium_engine.features import compute_features
+from calcium_engine.features import complete_features, compute_features, join_seen, see_traces
 from calcium_engine.io import make_recording
 from calcium_engine.noise import estimate_noise
 from calcium_engine.simulate import simulate_recording
@@ -162,3 +165,27 @@ def test_limits_are_in_the_units_of_the_trace():
         warnings.simplefilter("ignore")
         made = compute_features(detect_events(estimate_noise(recording)))
     assert made["lod50"].attrs["units"] == made["detectability_amplitude"].attrs["units"] == "sigma"
+
+
+@pytest.fixture(scope="module")
+def events_of_nine():
+    from calcium_engine.denoise import denoise
+
+    recording = simulate_recording(n_neurons=9, n_frames=2500, n_ensembles=0, event_rate=3.0, seed=7)
+    recording = recording.assign(dff=recording["fluorescence"] / recording["true_baseline"] - 1)
+    return detect_events(denoise(estimate_noise(recording)))
+
+
+@settings(max_examples=4)
+@given(chunkings(9))
+def test_any_blocks_of_neurons_have_the_features_of_all_at_once(events_of_nine, blocks):
+    edges = np.concatenate([[0], np.cumsum(blocks)])
+    seen = [see_traces(events_of_nine.isel(neuron=slice(first, last)), first) for first, last in pairwise(edges)]
+    without_traces = events_of_nine.drop_vars(["fluorescence", "dff", "denoised", "active"])
+    made, expected = complete_features(without_traces, join_seen(seen)), compute_features(events_of_nine)
+    xr.testing.assert_identical(made, expected.drop_vars(["fluorescence", "dff", "denoised", "active"]))
+
+
+def test_features_are_of_the_neurons_that_were_seen(events_of_nine):
+    with pytest.raises(ValueError, match="other neurons"):
+        complete_features(events_of_nine, see_traces(events_of_nine.isel(neuron=slice(8))))

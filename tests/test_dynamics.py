@@ -17,8 +17,8 @@ from calcium_engine import (
     find_ensembles,
     simulate_recording,
 )
+from calcium_engine.analysis import analyze
 from calcium_engine.dynamics import concordance, over_chance, pattern_completion, stretches, transitions
-from calcium_engine.recipe import analyze
 
 N, BINS = 60, 3000
 GROUPS = (range(0, 12), range(12, 24), range(24, 36))

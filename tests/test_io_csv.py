@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from calcium_engine.io import csv as csv_module
+from calcium_engine.io import lines as lines_module
 from calcium_engine.io import read, read_csv
 from calcium_engine.schema import CalciumError
 
@@ -206,7 +206,7 @@ def test_missing_file_and_rate(write, tmp_path):
 
 
 def test_errors_far_down_the_file(write, monkeypatch):
-    monkeypatch.setattr(csv_module, "BATCH_BYTES", 64)
+    monkeypatch.setattr(lines_module, "BATCH_BYTES", 64)
     rows = [["id", *"abcdef"]] + [[f"n{i}", *map(str, np.arange(6) + i)] for i in range(40)]
     text = "\n".join(",".join(row) for row in rows)
     np.testing.assert_array_equal(

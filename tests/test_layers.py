@@ -15,6 +15,8 @@ ROOMS = [
     "blocks",
     STEPS,
     "recipe",
+    "blockwise",
+    "analysis",
     "simulate",
     "score",
     "tables",

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calcium_engine import recipe as recipes
+from calcium_engine.analysis import analyze
 from calcium_engine.arguments import check_arguments, parse_scalar
-from calcium_engine.recipe import STEPS, analyze, load_recipe, recipe_names, recipe_text
+from calcium_engine.recipe import STEPS, load_recipe, recipe_names, recipe_text
 from calcium_engine.schema import VARIABLES, CalciumError, MissingVariableError
 from calcium_engine.simulate import simulate_recording
 

@@ -245,7 +245,7 @@ def test_missing_samples_are_counted():
 
 @pytest.mark.parametrize("recipe", ["calibrated", "classical"])
 def test_what_analyze_returns_is_drawn_and_reported(recipe, tmp_path):
-    from calcium_engine.recipe import analyze
+    from calcium_engine.analysis import analyze
     from calcium_engine.simulate import simulate_recording
 
     planted = simulate_recording(

@@ -12,6 +12,7 @@ from recordings import RATE, run
 from strategies import chunkings
 
 from calcium_engine import kernels
+from calcium_engine.analysis import analyze
 from calcium_engine.baseline import compute_dff, estimate_baseline, subtract_background
 from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.denoise import denoise
@@ -23,7 +24,6 @@ from calcium_engine.io import make_recording
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.pairwise import compute_pairwise
-from calcium_engine.recipe import analyze
 from calcium_engine.schema import EVENT_FLAGS, VARIABLES, CalciumError, MissingVariableError
 from calcium_engine.simulate import simulate_recording
 

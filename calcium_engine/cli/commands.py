@@ -12,10 +12,12 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments, parse_scalar
-from calcium_engine.cli.result import REPORT, STORE, check_target, make_result, summary
+from calcium_engine.blockwise.notes import SUFFIX, state_of, unfinished
+from calcium_engine.cli.progress import Bytes
+from calcium_engine.cli.result import REPORT, STORE, Scale, make_result, summary
 from calcium_engine.cli.stored import layout, missing, needs, shown_bytes
 from calcium_engine.indicators import get_indicator
-from calcium_engine.io import fetch_intro, read, save_recording
+from calcium_engine.io import convert_recording, fetch_intro, open_recording, read, save_recording
 from calcium_engine.io.atomic import replacing
 from calcium_engine.io.integrity import MARKER, examine
 from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
@@ -36,6 +38,7 @@ def run(arguments: Namespace) -> None:
         arguments.out,
         overwrite=arguments.overwrite,
         indicator=indicator,
+        scale=Scale(arguments.memory, arguments.keep, arguments.resume, arguments.workers, arguments.scheduler),
     )
 
 
@@ -91,7 +94,12 @@ def simulate(arguments: Namespace) -> None:
 
 def info(arguments: Namespace) -> None:
     """Say what a recording holds, and with --check whether its store is whole: exit code 1 where it is not."""
-    path = _result_or(arguments.input)
+    given: Path = arguments.input
+    folder = given if given.suffix == SUFFIX else unfinished(given)
+    if folder.is_dir() and (folder == given or not given.exists()):
+        print(f"{folder} is not finished: {state_of(folder)}")
+        return
+    path = _input(arguments)
     whole = _whole(path) if arguments.check else ""
     recording = _read(arguments)
     name = "fluorescence" if "fluorescence" in recording else "dff"
@@ -107,6 +115,7 @@ def info(arguments: Namespace) -> None:
         "needs": needs(recording),
         "whole": whole,
         "recipe": recording.attrs.get("recipe_name", ""),
+        "not kept": recording.attrs.get("not_kept", ""),
         "found": summary(recording).partition(": ")[2] if "event" in recording.dims else "",
         "history": str(recording.attrs.get("history", "")),
     }
@@ -134,13 +143,13 @@ def _epochs(recording: xr.Dataset) -> int:
 
 
 def convert(arguments: Namespace) -> None:
-    """Convert a recording to a Zarr store."""
+    """Convert a recording to a Zarr store, however large it is."""
     out: Path = arguments.out
     if out.exists() and not arguments.overwrite:
         raise FileExistsError(f"{out} exists; choose another name, or replace it with --overwrite")
-    recording = _read(arguments)
-    save_recording(recording, out, overwrite=arguments.overwrite)
-    print(f"{out}: {_size(recording)}")
+    with Bytes(arguments.quiet) as bar:
+        convert_recording(_input(arguments), out, overwrite=arguments.overwrite, progress=bar.show, **_reading(arguments))
+    print(f"{out}: {_size(open_recording(out))}")
 
 
 def recipes(arguments: Namespace) -> None:
@@ -160,9 +169,14 @@ def fetch(arguments: Namespace) -> None:
 
 
 def _analyse(
-    arguments: Namespace, load: Callable[[], xr.Dataset], out: Path, *, overwrite: bool, indicator: str | None = None
+    arguments: Namespace,
+    load: Callable[[], xr.Dataset],
+    out: Path,
+    *,
+    overwrite: bool,
+    indicator: str | None = None,
+    scale: Scale = Scale(),  # noqa: B008  (it cannot be changed)
 ) -> xr.Dataset:
-    check_target(out, overwrite)
     recording = make_result(
         load,
         out,
@@ -173,24 +187,30 @@ def _analyse(
         figures=arguments.figures,
         overwrite=overwrite,
         quiet=arguments.quiet,
+        scale=scale,
     )
     print(f"{summary(recording)}\nreport: {out / REPORT}")
     return recording
 
 
 def _read(arguments: Namespace) -> xr.Dataset:
-    """Read the input as the arguments say; the folder of an earlier run stands for its recording."""
-    return read(
-        _result_or(arguments.input),
-        sampling_rate=arguments.sampling_rate,
-        orientation=arguments.orientation,
-        variable=arguments.input_is,
-    )
+    """Read the input as the arguments say."""
+    return read(_input(arguments), **_reading(arguments))
 
 
-def _result_or(path: Path) -> Path:
-    """Return the recording in the folder of an earlier run, or the path itself."""
+def _input(arguments: Namespace) -> Path:
+    """Return what to read; the folder of an earlier run stands for its recording."""
+    path: Path = arguments.input
     return path / STORE if (path / STORE).is_dir() else path
+
+
+def _reading(arguments: Namespace) -> dict[str, Any]:
+    return {
+        "sampling_rate": arguments.sampling_rate,
+        "orientation": arguments.orientation,
+        "variable": arguments.input_is,
+        "dataset": arguments.dataset,
+    }
 
 
 def _size(recording: xr.Dataset) -> str:

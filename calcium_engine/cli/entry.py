@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from calcium_engine.cli.parser import build_parser
-from calcium_engine.schema import CalciumError
+from calcium_engine.schema import CalciumError, NeuronsWarning
 
 EXIT_ERROR = 1
 EXIT_BUG = 70  # EX_SOFTWARE of BSD's sysexits
@@ -79,7 +79,7 @@ def _one_line_warnings() -> Iterator[None]:
     """Show our own warnings as one line, and keep those that libraries address to programmers to ourselves."""
 
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        if category is UserWarning:
+        if category in (UserWarning, NeuronsWarning):
             _say("warning", message)
 
     with warnings.catch_warnings():

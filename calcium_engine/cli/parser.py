@@ -51,6 +51,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     _add_analysis(parser)
     parser.add_argument("--indicator", metavar="NAME", help="calcium indicator, such as GCaMP6s")
     parser.add_argument("--overwrite", action="store_true", help="replace DIR, where it holds results of an earlier run")
+    _add_scale(parser)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
@@ -81,10 +82,15 @@ def _info(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Whatever its size, the recording is never held in memory as a whole. Text, and files that keep it frame by frame, need "
+        "room for a temporary file beside OUT.zarr: 4 bytes a value."
+    )
     parser.set_defaults(command=commands.convert)
     _add_input(parser)
     parser.add_argument("out", type=Path, metavar="OUT.zarr", help="store to make")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.zarr")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def _recipes(parser: argparse.ArgumentParser) -> None:
@@ -100,9 +106,10 @@ def _fetch(parser: argparse.ArgumentParser) -> None:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     """Add what tells how to read a file."""
     parser.add_argument(
-        "input", type=Path, metavar="INPUT", help="CSV or text, .npy, suite2p folder, .zarr store, or results of a run"
+        "input", type=Path, metavar="INPUT", help="CSV or text, .npy, HDF5, suite2p folder, .zarr store, or results of a run"
     )
     parser.add_argument("--sampling-rate", type=float, metavar="HZ", help="frames per second, where the file does not say")
+    parser.add_argument("--dataset", metavar="NAME", help="which dataset of an HDF5 file, where several may be traces")
     parser.add_argument("--orientation", choices=("rows", "columns"), help="where the neurons of a table are (default: rows)")
     parser.add_argument(
         "--input-is", choices=("fluorescence", "dff"), help="what the traces are: raw fluorescence (default), or ΔF/F already"
@@ -118,6 +125,28 @@ def _add_analysis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of the random numbers (default: the recipe's)")
     parser.add_argument("--no-figures", dest="figures", action="store_false", help="leave out the figures, in the report too")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    """Add what is said about recordings that are larger than memory."""
+    group = parser.add_argument_group(
+        "recordings larger than memory",
+        "Such a recording (a .zarr store; see 'calcium convert') is analysed in blocks of neurons by itself, or if any of these "
+        "is given. What is not finished yet stands in DIR.unfinished.",
+    )
+    group.add_argument(
+        "--memory", metavar="SIZE", help="what the program may hold, such as 2GB (default: a quarter of what is free)"
+    )
+    group.add_argument(
+        "--keep",
+        metavar="NAMES",
+        type=lambda text: tuple(name.strip() for name in text.split(",")),
+        help="variables and groups of results to keep, such as dff,events,ensembles (default: all but fluorescence_corrected, "
+        "baseline, background)",
+    )
+    group.add_argument("--resume", action="store_true", help="go on with what was interrupted")
+    group.add_argument("--workers", type=int, metavar="N", help="processes to share the work, on this machine")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, such as tcp://host:8786")
 
 
 def _add_settings(parser: argparse.ArgumentParser, form: str, text: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,9 +13,15 @@ from typing import Any
 import xarray as xr
 
 from calcium_engine import plot
-from calcium_engine.io import save_recording
-from calcium_engine.io.atomic import replacing
-from calcium_engine.recipe import Recipe, analyze
+from calcium_engine.analysis import analyze, labelled
+from calcium_engine.blockwise import analyze_in_blocks
+from calcium_engine.blockwise.cluster import cluster
+from calcium_engine.blockwise.memory import budget_of, memory_needed
+from calcium_engine.blockwise.notes import state_of, unfinished, working_in
+from calcium_engine.blockwise.run import telling_of_disk
+from calcium_engine.io import open_recording, save_recording
+from calcium_engine.io.atomic import check_parent, replacing, swap
+from calcium_engine.recipe import Recipe
 from calcium_engine.report import write_report
 from calcium_engine.report.ensembles import with_power
 from calcium_engine.tables import TABLES as STEMS
@@ -24,8 +32,24 @@ RECIPE = "recipe.toml"
 TABLES = "tables"
 FIGURES = "figures"
 REPORT = "report.html"
+RESULTS = "results"  # in the unfinished folder
 _INPUT = "input"
 _WRITING = (STORE, TABLES, FIGURES, REPORT)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the command line says about a recording that is larger than memory; nothing, as a rule."""
+
+    memory: str | None = None
+    keep: tuple[str, ...] | None = None
+    resume: bool = False
+    workers: int | None = None
+    scheduler: str | None = None
+
+    def asks_for_blocks(self, recording: xr.Dataset) -> bool:
+        """Tell whether the analysis goes block by block: where any of this is said, or it would not fit into memory."""
+        return self != Scale() or memory_needed(recording) > budget_of(None)
 
 
 def make_result(
@@ -39,29 +63,80 @@ def make_result(
     figures: bool = True,
     overwrite: bool = False,
     quiet: bool = False,
+    scale: Scale = Scale(),
 ) -> xr.Dataset:
-    """Load a recording, analyse it and write everything into a new folder, which is whole or absent; return the recording."""
-    check_target(out, overwrite)
+    """Load a recording, analyse it and write everything into a new folder, which is whole or absent; return the recording.
+
+    Block by block, what is not finished yet stands in a folder of that name and `.unfinished`.
+    """
+    if not (scale.resume and out.exists()):
+        check_target(out, overwrite)
     recipe.with_settings(settings)  # a mistake is told before any work is done
-    with _Stages(quiet) as stages, replacing(out, overwrite=overwrite, marker=STORE) as folder:
-        folder.mkdir()
+    check_parent(out)
+    if unfinished(out).exists() and not (scale.resume or overwrite):
+        raise FileExistsError(f"{unfinished(out)}: {state_of(unfinished(out))}")
+    with _Stages(quiet) as stages:
         stages.show(_INPUT, 0, len(recipe.steps))
-        given = load().load()
-        recording = analyze(given, recipe, settings=settings, indicator=indicator, seed=seed, progress=stages.show)
-        steps = len(recipe.for_recording(given))
-        stages.show("ensemble_power", steps, steps)
-        recording = with_power(recording)
-        stages.show(STORE, steps, steps)
-        save_recording(recording, folder / STORE)
-        (folder / RECIPE).write_text(recording.attrs["recipe"], encoding="utf-8")
-        stages.show(TABLES, steps + 1, steps)
-        write_tables(recording, folder / TABLES)
-        stages.show(FIGURES, steps + 2, steps)
-        if figures:
-            plot.write_figures(recording, folder / FIGURES)
-        stages.show(REPORT, steps + 3, steps)
-        write_report(recording, folder / REPORT, figures=folder / FIGURES if figures else {})
+        given = load()
+        fitted = recipe.fitted_to(given, settings=settings, indicator=indicator, seed=seed)
+        given = labelled(given, fitted, indicator)
+        if scale.asks_for_blocks(given):
+            return _in_blocks(given, fitted, out, scale, stages, figures=figures, overwrite=overwrite)
+        with replacing(out, overwrite=overwrite, marker=STORE) as folder:
+            folder.mkdir()
+            recording = analyze(given.load(), fitted, progress=stages.show)
+            steps = len(fitted.for_recording(given))
+            stages.show("ensemble_power", steps, steps)
+            recording = with_power(recording)
+            stages.show(STORE, steps, steps)
+            save_recording(recording, folder / STORE)
+            _write_all(recording, folder, stages, steps, figures=figures)
+    shutil.rmtree(unfinished(out), ignore_errors=True)  # what an interrupted run left
     return recording
+
+
+def _in_blocks(
+    given: xr.Dataset, recipe: Recipe, out: Path, scale: Scale, stages: _Stages, *, figures: bool, overwrite: bool
+) -> xr.Dataset:
+    """Analyse block by block in the unfinished folder, which keeps what is done; what is complete takes its place."""
+    if scale.resume and out.exists():
+        return analyze_in_blocks(given, recipe, out / STORE, resume=True)
+    with telling_of_disk(out), working_in(unfinished(out)) as notes:
+        results = notes.folder / RESULTS
+        if not scale.resume:
+            shutil.rmtree(results, ignore_errors=True)
+        results.mkdir(exist_ok=True)
+        with cluster(scale.workers, scale.scheduler, scale.memory) as memory:
+            recording = analyze_in_blocks(
+                given,
+                recipe,
+                results / STORE,
+                keep=scale.keep,
+                memory=memory,
+                resume=scale.resume,
+                progress=stages.show,
+                last=with_power,
+            )
+        for name in (TABLES, FIGURES):
+            shutil.rmtree(results / name, ignore_errors=True)
+        steps = len(recipe.steps)
+        _write_all(recording, results, stages, steps, figures=figures)
+        check_target(out, overwrite)
+        swap(results, out)
+    notes.remove()
+    return open_recording(out / STORE)
+
+
+def _write_all(recording: xr.Dataset, folder: Path, stages: _Stages, steps: int, *, figures: bool) -> None:
+    """Write recipe, tables, figures and report beside the store."""
+    (folder / RECIPE).write_text(recording.attrs["recipe"], encoding="utf-8")
+    stages.show(TABLES, steps + 1, steps)
+    write_tables(recording, folder / TABLES)
+    stages.show(FIGURES, steps + 2, steps)
+    if figures:
+        plot.write_figures(recording, folder / FIGURES)
+    stages.show(REPORT, steps + 3, steps)
+    write_report(recording, folder / REPORT, figures=folder / FIGURES if figures else {})
 
 
 def check_target(out: Path, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from calcium_engine.blockwise.memory import budget_of, memory_needed
 from calcium_engine.io.integrity import MARKER, ArrayOnDisk, arrays_of
 
 READ_AT_MOST = 200e6  # bytes of traces that are read to count missing values without being asked to
@@ -14,8 +15,12 @@ _BLOCK = 64e6  # bytes that are read at a time
 
 
 def needs(recording: xr.Dataset) -> str:
-    """Say what the whole recording takes in memory."""
-    return f"{shown_bytes(recording.nbytes)} in memory as it is"
+    """Say what the whole recording takes in memory, as it is and to be analysed."""
+    whole, budget = memory_needed(recording), budget_of(None)
+    blocks = (
+        f", or {-(-whole // budget)} blocks within {shown_bytes(budget)}, a quarter of what is free" if whole > budget else ""
+    )
+    return f"{shown_bytes(recording.nbytes)} in memory as it is, {shown_bytes(whole)} to analyse at once{blocks}"
 
 
 def missing(recording: xr.Dataset, name: str, *, check: bool) -> str:

@@ -44,16 +44,13 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
     ['numbers.txt']
     """
     target = Path(path).resolve()
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
-        )
-    _refuse_to_replace(target, overwrite, marker)
+    check_parent(target)
+    refuse_to_replace(target, overwrite, marker)
     temporary = hidden(target, "partial")
     try:
         yield temporary
-        _refuse_to_replace(target, overwrite, marker)  # someone else may have been quicker
-        _swap(temporary, target)
+        refuse_to_replace(target, overwrite, marker)  # someone else may have been quicker
+        swap(temporary, target)
     except OSError as error:
         _explain(error, target)
         raise
@@ -61,12 +58,20 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
         remove(temporary)
 
 
+def check_parent(target: Path) -> None:
+    """Refuse a target in a folder that does not exist."""
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
+        )
+
+
 def hidden(target: Path, suffix: str) -> Path:
     """Return a new hidden name beside a file or folder."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
 
 
-def _refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> None:
+def refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> None:
     if not target.exists():
         return
     if not overwrite:
@@ -82,7 +87,7 @@ def _refuse_to_replace(target: Path, overwrite: bool, marker: str | None) -> Non
         )
 
 
-def _swap(temporary: Path, target: Path) -> None:
+def swap(temporary: Path, target: Path) -> None:
     """Put the new in the place of the old, which comes back if that fails."""
     if not target.exists() or not (target.is_dir() or temporary.is_dir()):
         temporary.replace(target)

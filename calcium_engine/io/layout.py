@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 HEAD_LINES = 4  # two header rows, and two to see what follows them
+HEAD_CELLS = 10_000  # what they begin with says enough: a row of a million numbers is no header
+HEAD_CHARACTERS = 2**16
 QUOTED_DELIMITER = "\x1f"  # stands for a delimiter inside quotes
 
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.IGNORECASE)
@@ -43,7 +45,7 @@ class Layout:
 def delimiter_of(lines: Sequence[str]) -> str | None:
     """Return what parts the cells of these lines (comma, semicolon, tab or blank), or None if there is one column."""
     # The last line is the one most likely to be numbers: a header may hold anything.
-    for line in reversed(lines):
+    for line in reversed([_start_of(line) for line in lines]):
         for candidate in (";", "\t"):
             if candidate in line:
                 return candidate
@@ -53,6 +55,12 @@ def delimiter_of(lines: Sequence[str]) -> str | None:
         if len(words) > 1:
             return " "
     return None
+
+
+def _start_of(line: str) -> str:
+    """Return a line without quoted text; of a long one, whole words from its start."""
+    start = line if len(line) <= HEAD_CHARACTERS else (line[:HEAD_CHARACTERS].rsplit(None, 1) or [""])[0]
+    return re.sub(r'"[^"]*"', "x", start)
 
 
 def _parted_by_blanks(words: Sequence[str]) -> bool:
@@ -69,9 +77,10 @@ def hide_quotes(line: str, delimiter: str) -> str:
     return re.sub(r'"([^"\n]*)"', lambda quoted: quoted[1].replace(delimiter, QUOTED_DELIMITER), line)
 
 
-def cells_of(line: str, delimiter: str) -> list[str]:
-    """Split a line without quotes into stripped cells."""
-    cells = [cell.strip() for cell in line.split(delimiter)]
+def cells_of(line: str, delimiter: str, limit: int | None = None) -> list[str]:
+    """Split a line without quotes into stripped cells, or into the first so many."""
+    parts = line.split(delimiter) if limit is None else line.split(delimiter, limit)[:limit]
+    cells = [cell.strip() for cell in parts]
     return [cell.replace(QUOTED_DELIMITER, delimiter) for cell in cells] if QUOTED_DELIMITER in line else cells
 
 
@@ -80,15 +89,16 @@ def is_number(cell: str) -> bool:
     return cell.lower() in _MISSING or _NUMBER.fullmatch(cell) is not None
 
 
-def layout_of(rows: Sequence[Sequence[str]]) -> Layout:
-    """Read the first rows of a file, split into cells."""
+def layout_of(lines: Sequence[str], delimiter: str) -> Layout:
+    """Read the first lines of a file, without quotes."""
+    rows = [cells_of(line, delimiter, HEAD_CELLS) for line in lines]
     if not _is_header(rows[0]):
         return Layout(0, labelled_rows=_all_text(row[0] for row in rows))
-    names = list(rows[0])
+    names = cells_of(lines[0], delimiter)
     names[0] = names[0].lstrip("# ")  # numpy.savetxt marks its header so
     status: tuple[str, ...] = ()
     if len(rows) > 1 and _is_status(rows[1]):
-        status = tuple(cell.lower() for cell in rows[1])
+        status = tuple(cell.lower() for cell in cells_of(lines[1], delimiter))
         names[0] = names[0] or rows[1][0]
     n_header = 2 if status else 1
     body = rows[n_header:]

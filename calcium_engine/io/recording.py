@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,13 +56,13 @@ def make_recording(
     n_neurons, n_frames = traces.shape
     ids = _as_ids(given["neuron"], n_neurons)
     if given["time"] is None:
-        rate = _as_rate(given["sampling_rate"])
+        rate = as_rate(given["sampling_rate"])
         seconds, epochs = np.arange(n_frames) / rate, None
     else:
         seconds = _as_time(given["time"], n_frames)
         rate, epochs = _rate_and_epochs(seconds, given["sampling_rate"])
     if isinstance(traces, np.ndarray):
-        _check_values(traces, ids)
+        check_values([traces], ids)
 
     coords = {
         "neuron": ("neuron", ids, COORDINATES["neuron"]),
@@ -88,9 +88,9 @@ def label_neurons(recording: xr.Dataset, labels: Mapping[str, Any]) -> xr.Datase
 def agreed_rate(given: Any, found: float, where: str) -> float:
     """Return the given sampling rate, or the one found where none is given; refuse two that contradict each other."""
     if given is None:
-        return _as_rate(found)
-    rate = _as_rate(given)
-    if abs(rate / _as_rate(found) - 1) > AGREEMENT:
+        return as_rate(found)
+    rate = as_rate(given)
+    if abs(rate / as_rate(found) - 1) > AGREEMENT:
         raise CalciumError(
             f"the sampling rate was given as {rate:g} Hz, but by {where} it is {found:.5g} Hz; leave it out to use that"
         )
@@ -138,18 +138,23 @@ def _as_traces(array: Any) -> Any:
         array = _as_numbers(array)
     if array.dtype.kind not in "biuf":
         raise CalciumError(f"traces must be real numbers, but the array holds {array.dtype}")
-    if array.ndim != 2:
+    check_shape(array.shape)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuse anything but at least one neuron × two frames."""
+    if len(shape) != 2:
         raise CalciumError(
-            f"traces must be a neuron × frame array (2 dimensions), but this one has {array.ndim}: shape {tuple(array.shape)}"
+            f"traces must be a neuron × frame array (2 dimensions), but this one has {len(shape)}: shape {tuple(shape)}"
         )
-    n_neurons, n_frames = array.shape
+    n_neurons, n_frames = shape
     if n_neurons < 1:
         raise CalciumError(f"the array has no neurons: its shape is {n_neurons} × {n_frames} (neuron × frame)")
     if n_frames < 2:
         raise CalciumError(
             f"a recording needs at least 2 frames, but the array is {n_neurons} × {n_frames} (neuron × frame); transpose it?"
         )
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
 def _as_numbers(array: Any) -> np.ndarray:
@@ -183,7 +188,8 @@ def _as_ids(neuron: Any, n_neurons: int) -> np.ndarray:
     return ids
 
 
-def _as_rate(sampling_rate: Any) -> float:
+def as_rate(sampling_rate: Any) -> float:
+    """Return a sampling rate as a number, Hz, or refuse it; a reader asks before it reads what takes long."""
     if sampling_rate is None:
         raise CalciumError("the sampling rate is missing; give sampling_rate= in Hz (frames per second)")
     try:
@@ -234,16 +240,23 @@ def _rate_and_epochs(seconds: np.ndarray, sampling_rate: Any) -> tuple[float, np
     return rate, np.cumsum(epochs)
 
 
-def _check_values(traces: np.ndarray, ids: np.ndarray) -> None:
-    finite = np.isfinite(traces)
-    if finite.all():
-        return
-    infinite = np.isinf(traces)
-    if infinite.any():
-        neuron, frame = np.argwhere(infinite)[0]
+def check_values(blocks: Iterable[np.ndarray], ids: np.ndarray) -> None:
+    """Refuse traces of which a value is infinite, or all are NaN; they come in blocks of neurons, in order."""
+    first = None
+    neurons = size = numbers = infinities = 0
+    for block in blocks:
+        finite = np.isfinite(block)
+        n_finite = int(np.count_nonzero(finite))
+        if n_finite < block.size:
+            infinite = np.isinf(block)
+            if first is None and infinite.any():
+                neuron, frame = np.argwhere(infinite)[0]
+                first = f"neuron {ids[neurons + neuron].item()!r}, frame {frame}"
+            infinities += int(np.count_nonzero(infinite))
+        neurons, size, numbers = neurons + len(block), size + block.size, numbers + n_finite
+    if first is not None:
         raise CalciumError(
-            f"traces must be finite or NaN, but {infinite.sum()} values are infinite, "
-            f"first at neuron {ids[neuron].item()!r}, frame {frame}; mark missing frames as NaN"
+            f"traces must be finite or NaN, but {infinities} values are infinite, first at {first}; mark missing frames as NaN"
         )
-    if not finite.any():
-        raise CalciumError(f"all {traces.size} values are NaN; there is nothing to analyse")
+    if numbers == 0:
+        raise CalciumError(f"all {size} values are NaN; there is nothing to analyse")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine.io.npy import load_numbers
-from calcium_engine.io.recording import agreed_rate, label_neurons, make_recording
+from calcium_engine.io.npy import NpyTable, header_of, load_numbers
+from calcium_engine.io.recording import agreed_rate, as_rate, check_shape, label_neurons, make_recording
+from calcium_engine.io.tables import Arrays, InMemory
 from calcium_engine.io.unpickle import load_objects, numbers_in
 from calcium_engine.schema import CalciumError, var
 
@@ -36,17 +37,31 @@ def read_suite2p(
         CalciumError: it holds no plane, or several (the message lists them); files do not fit each other; a pickle asks for
             anything beyond arrays and plain containers; the sampling rate is missing or contradicts ops.
     """
+    return scan_suite2p(folder, InMemory(), sampling_rate=sampling_rate, accepted_only=accepted_only)
+
+
+def scan_suite2p(
+    folder: str | os.PathLike[str], arrays: Arrays, *, sampling_rate: float | None = None, accepted_only: bool = False
+) -> xr.Dataset:
+    """Do what `read_suite2p` does; `arrays` says how the traces are held."""
     plane = find_plane(Path(folder))
-    fluorescence = load_numbers(plane / "F.npy")
-    recording = make_recording(
-        fluorescence, sampling_rate=_rate(plane, sampling_rate), source=f"{plane.resolve().parent.name}/{plane.resolve().name}"
-    )
+    shape = header_of(plane / "F.npy").shape
+    check_shape(shape)
+    rate = as_rate(_rate(plane, sampling_rate))
+    labels = {**_cells(plane, shape[0]), **_positions(plane, shape[0])}
+    source = f"{plane.resolve().parent.name}/{plane.resolve().name}"
+    recording = make_recording(_traces(plane / "F.npy", arrays, shape), sampling_rate=rate, source=source)
     for name, file in (("neuropil", "Fneu.npy"), ("spikes_suite2p", "spks.npy")):
         if (plane / file).exists():
-            traces = _fitting(load_numbers(plane / file), fluorescence.shape, file)
-            recording = recording.assign({name: var(name).wrap(traces)})
-    recording = label_neurons(recording, {**_cells(plane, len(fluorescence)), **_positions(plane, len(fluorescence))})
+            recording = recording.assign({name: var(name).wrap(_traces(plane / file, arrays, shape))})
+    recording = label_neurons(recording, labels)
     return _accepted(recording) if accepted_only else recording
+
+
+def _traces(path: Path, arrays: Arrays, shape: tuple[int, ...]) -> Any:
+    _check_fit(header_of(path).shape, shape, path.name)
+    table = NpyTable(path)
+    return arrays.from_table(table, frames_in_rows=table.fortran_order)
 
 
 def find_plane(folder: Path) -> Path:
@@ -80,7 +95,7 @@ def _cells(plane: Path, n_neurons: int) -> dict[str, np.ndarray]:
     iscell = load_numbers(plane / "iscell.npy")
     if iscell.ndim != 2 or iscell.shape[1] != 2:
         raise CalciumError(f"iscell.npy has shape {iscell.shape}, but needs two columns: accepted, and its probability")
-    _fitting(iscell, (n_neurons, 2), "iscell.npy")
+    _check_fit(iscell.shape, (n_neurons, 2), "iscell.npy")
     return {"is_cell": iscell[:, 0] > 0.5, "cell_probability": iscell[:, 1].astype(np.float64)}
 
 
@@ -113,10 +128,9 @@ def _numbers(value: Any, length: int, file: str, key: str) -> list[float]:
     return numbers
 
 
-def _fitting(array: np.ndarray, shape: tuple[int, ...], file: str) -> np.ndarray:
-    if array.shape != shape:
-        raise CalciumError(f"{file} has shape {array.shape}, but F.npy asks for {shape}")
-    return array
+def _check_fit(found: tuple[int, ...], needed: tuple[int, ...], file: str) -> None:
+    if found != needed:
+        raise CalciumError(f"{file} has shape {found}, but F.npy asks for {needed}")
 
 
 def _accepted(recording: xr.Dataset) -> xr.Dataset:

@@ -111,7 +111,7 @@ def load_objects(path: Path) -> list[Any]:
         FileNotFoundError: there is no such file.
         CalciumError: the file is damaged, or asks for anything beyond NumPy arrays and plain containers.
     """
-    _, dtype, offset = header_of(path)
+    _, dtype, offset, _ = header_of(path)
     if not dtype.hasobject:
         raise CalciumError(f"{path.name} holds {dtype}, but dictionaries are needed")
     with path.open("rb") as file:

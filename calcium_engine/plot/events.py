@@ -88,9 +88,8 @@ def plot_events(
         MissingVariableError: no events were sought yet, or the recording lacks the trace.
         CalciumError: unknown neuron id.
     """
-    var("active").check(recording)
-    recording = own_events(recording)
     var("event_peak").check(recording)
+    recording = own_events(recording)
     rows = representatives(recording, 8) if neurons is None else positions(recording, neurons)
     window = stretch(recording, rows, start, duration)
     searched, share = _traces_of(recording, trace)
@@ -155,7 +154,7 @@ def _rows(recording: xr.Dataset, searched: str, share: float, rows: np.ndarray, 
 
     traces = shown(searched)
     measured = (1 - share) * traces + share * shown("denoised") if share else traces
-    inside = recording["active"].transpose("neuron", "frame").isel(neuron=rows, frame=frames).values
+    inside = _inside(recording, rows, frames, time)
     inside = inside | np.pad(inside, ((0, 0), (0, 1)))[:, 1:]  # with the frame before: the rise begins between it and the first
     table = {name: _column(recording, name) for name in _COLUMNS}
     of_event = event_rows(recording)
@@ -171,6 +170,18 @@ def _rows(recording: xr.Dataset, searched: str, share: float, rows: np.ndarray, 
         )
         for i, row in enumerate(rows)
     ]
+
+
+def _inside(recording: xr.Dataset, rows: np.ndarray, frames: slice, time: np.ndarray) -> np.ndarray:
+    """Return the frames inside events, as `active` has them, or where that was not kept, from onset to offset."""
+    if "active" in recording.variables:
+        return np.asarray(var("active").check(recording).isel(neuron=rows, frame=frames).values)
+    inside, of_event = np.zeros((len(rows), len(time)), bool), event_rows(recording)
+    onset, offset = recording["event_onset"].values, recording["event_offset"].values
+    for i, row in enumerate(rows):
+        for event in np.flatnonzero(of_event == row):
+            inside[i] |= (time >= onset[event]) & (time <= offset[event])
+    return inside
 
 
 def _column(recording: xr.Dataset, name: str) -> np.ndarray:

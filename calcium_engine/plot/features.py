@@ -25,6 +25,7 @@ from calcium_engine.plot._canvas import (
 )
 from calcium_engine.plot.expected import expected_measures, indicator_of
 from calcium_engine.plot.naming import label, shown_in
+from calcium_engine.plot.sample import some_of
 from calcium_engine.schema import TRACES, sampling_rate, var
 
 if TYPE_CHECKING:
@@ -104,10 +105,13 @@ def _rate_over_time(axes: Axes, recording: xr.Dataset, onset: np.ndarray) -> Non
 
 
 def _valid_neurons(recording: xr.Dataset) -> np.ndarray:
-    """Return how many neurons have a valid sample in each frame."""
+    """Return how many neurons have a valid sample in each frame; of traces that are read from a store, by some of them."""
     for name in TRACES:
         if name in recording.variables:
-            return np.asarray(var(name).check(recording).notnull().sum("neuron").values, dtype=float)
+            array = var(name).check(recording)
+            rows = some_of(np.arange(len(array)), array)
+            watched = (array if len(rows) == len(array) else array.isel(neuron=rows)).notnull().sum("neuron").values
+            return np.asarray(watched, dtype=float) * (len(array) / max(1, len(rows)))
     return np.full(recording.sizes["frame"], float(recording.sizes["neuron"]))
 
 

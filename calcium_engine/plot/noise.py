@@ -11,7 +11,8 @@ from calcium_engine.kernels import row_quantile
 from calcium_engine.levels import resting_level
 from calcium_engine.plot._canvas import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, log_axis, panels, say, styled, whole_numbers
 from calcium_engine.plot.naming import FLAGS, shown_in
-from calcium_engine.schema import DFF_TRACES, latest_trace, var
+from calcium_engine.plot.sample import MOST_READ, is_read, some_of
+from calcium_engine.schema import DFF_TRACES, latest_trace, var, was_made
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,8 @@ def plot_noise(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     """Draw how noisy the neurons are, how σ goes with their brightness, and how samples spread in units of σ.
 
     In the last panel the lower half must follow the normal curve: transients only ever lie above rest. A wider one says that σ
-    is too small, a narrower one that it is too large; a peak beside 0 says that F0 is off by so many σ.
+    is too small, a narrower one that it is too large; a peak beside 0 says that F0 is off by so many σ. Of F0 and traces that are
+    read from a store, those of 64 neurons are drawn.
 
     Args:
         recording: a recording with `noise` and `noise_level` (`estimate_noise`).
@@ -78,22 +80,24 @@ def _draw_levels(axes: Axes, level: np.ndarray) -> None:
 def _draw_brightness(axes: Axes, recording: xr.Dataset, noise: xr.DataArray) -> None:
     """Draw σ of every neuron against its F0, and mark those with a flag that bears on σ."""
     scale, unit = shown_in(noise)
-    y, x = scale * noise.values, _median_baseline(recording)
+    rows = _rows_with_baseline(recording)
+    y, x = scale * noise.values[rows], _median_baseline(recording, rows)
     axes.set(xlabel="median F0 (a.u.)", ylabel=f"noise σ ({'of the raw trace' if unit == 'σ' else unit})")
     # dead traces, whose F0 or σ is all but 0, must not squeeze the others
     shown = (x > np.nanmax(x, initial=0.0) / RANGE) & (y > np.nanmax(y, initial=0.0) / RANGE)
     if not shown.any():
-        without_f0 = "no F0 above 0" if np.isfinite(x).any() else "no F0: the input was ΔF/F"
+        gone = "F0 was not kept" if was_made(recording, "baseline") else "no F0: the input was ΔF/F"
+        without_f0 = "no F0 above 0" if np.isfinite(x).any() else gone
         say(axes, without_f0 if (y > 0).any() else "no noise to show")
         return
     axes.plot(x[shown], y[shown], "o", color=GREY, ms=3.5, mew=0, alpha=0.9 if shown.sum() < 500 else 0.4, rasterized=True)
-    flagged = np.zeros(len(y), dtype=bool)
+    flagged = _flagged(recording)
     for name, (mark, colour) in MARKS.items():
-        bad = recording[name].values if name in recording.variables else np.zeros(len(y), dtype=bool)
-        flagged |= bad
+        bad = recording[name].values if name in recording.variables else np.zeros(len(flagged), dtype=bool)
         if bad.any():
             said = f"{FLAGS[name]} ({int(bad.sum()):,})"
-            axes.plot(x[bad & shown], y[bad & shown], mark, color=colour, mfc="none", ms=6, label=said, rasterized=True)
+            own = bad[rows] & shown
+            axes.plot(x[own], y[own], mark, color=colour, mfc="none", ms=6, label=said, rasterized=True)
     for which, values in (("x", x[shown]), ("y", y[shown])):
         low, high = float(values.min()) / 1.7, float(values.max()) * 1.7
         high *= (high / low) ** 0.5 if which == "y" else 1.0  # room for the legend
@@ -104,24 +108,43 @@ def _draw_brightness(axes: Axes, recording: xr.Dataset, noise: xr.DataArray) -> 
         of_photons = float(np.median(y[shown] * np.sqrt(x[shown]))) / np.sqrt(line)
         axes.plot(line, of_photons, "--", color=INK, lw=0.9, zorder=0, label="shot noise, ∝ F0$^{-1/2}$")
     hidden = f"; {int((~shown).sum()):,} off the axes" if not shown.all() else ""
-    axes.set_title(f"{int(flagged.sum()):,} of {len(y):,} flagged{hidden}")
+    hidden += f"; {len(rows):,} drawn" if len(rows) < len(flagged) else ""
+    axes.set_title(f"{int(flagged.sum()):,} of {len(flagged):,} flagged{hidden}")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(framealpha=0.8, edgecolor="none", loc="upper right", handlelength=1.4, borderaxespad=0.1)
 
 
-def _median_baseline(recording: xr.Dataset) -> np.ndarray:
-    """Return the median F0 of each neuron; it is slow, so that a thousand frames of it are enough."""
+def _flagged(recording: xr.Dataset) -> np.ndarray:
+    """Return which neurons have a flag that bears on σ."""
+    flagged = np.zeros(recording.sizes["neuron"], dtype=bool)
+    for name in MARKS:
+        flagged |= recording[name].values if name in recording.variables else False
+    return flagged
+
+
+def _rows_with_baseline(recording: xr.Dataset) -> np.ndarray:
+    """Return the neurons whose F0 is drawn: all, or some of the flagged and of the others where it is read from a store."""
+    flagged = _flagged(recording)
+    if "baseline" not in recording.variables or not is_read(recording["baseline"]):
+        return np.arange(len(flagged))
+    few = [some_of(np.flatnonzero(part), recording["baseline"], MOST_READ // 2) for part in (flagged, ~flagged)]
+    return np.sort(np.concatenate(few))
+
+
+def _median_baseline(recording: xr.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return the median F0 of neurons; it is slow, so that a thousand frames of it are enough."""
     if "baseline" not in recording.variables:
-        return np.full(recording.sizes["neuron"], np.nan)
+        return np.full(len(rows), np.nan)
     some = slice(None, None, max(1, recording.sizes["frame"] // 1000))
-    return row_quantile(var("baseline").check(recording).isel(frame=some).values, 0.5)
+    baseline = var("baseline").check(recording).isel(frame=some)
+    return row_quantile((baseline if len(rows) == len(baseline) else baseline.isel(neuron=rows)).values, 0.5)
 
 
 def _draw_spread(axes: Axes, trace: xr.DataArray, noise: np.ndarray) -> None:
     """Draw how samples spread in units of σ, and the normal curve; densities are such that half lies below rest."""
     axes.set(xlabel="distance from the baseline (σ)", ylabel="density", xlim=(EDGES[0], EDGES[-1]), xticks=range(-4, 9, 2))
     usable = np.flatnonzero(noise > 0)
-    rows = usable[np.linspace(0, len(usable) - 1, min(len(usable), SAMPLED_NEURONS)).astype(int)]
+    rows = some_of(usable[np.linspace(0, len(usable) - 1, min(len(usable), SAMPLED_NEURONS)).astype(int)], trace)
     some = slice(None, None, -(-trace.sizes["frame"] // SAMPLED_FRAMES))
     z = trace.isel(neuron=rows, frame=some).values / noise[rows, None]
     rest = resting_level(z)

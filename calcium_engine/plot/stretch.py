@@ -6,19 +6,23 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.plot._canvas import event_rows, span
+from calcium_engine.plot.sample import some_of
 from calcium_engine.schema import TRACES, CalciumError, epoch_bounds, latest_trace, var
 
 STRETCH = 120.0  # seconds: long enough for several transients, short enough to see the shape of each
 
 
 def representatives(recording: xr.Dataset, number: int) -> np.ndarray:
-    """Pick neurons from the most active to the median one of those that have events; without events, the most skewed traces."""
+    """Pick neurons from the most active to the median one of those that have events; without events, by how far traces spread."""
     if "event_neuron" in recording.variables and recording.sizes.get("event", 0):
         merit = np.bincount(event_rows(recording), minlength=recording.sizes["neuron"]).astype(float)
     else:
-        values = var(latest_trace(recording, TRACES)).check(recording).values
-        spread = np.where(np.isfinite(values), values, 0.0).std(axis=1)
-        merit = spread / max(float(spread.max(initial=0.0)), 1e-12)
+        array = var(latest_trace(recording, TRACES)).check(recording)
+        looked_at = some_of(np.arange(recording.sizes["neuron"]), array)
+        values = (array if len(looked_at) == len(array) else array.isel(neuron=looked_at)).values
+        merit = np.zeros(len(array))
+        merit[looked_at] = np.where(np.isfinite(values), values, 0.0).std(axis=1)
+        merit /= max(float(merit.max(initial=0.0)), 1e-12)
     candidates = np.flatnonzero(merit > 0)
     if candidates.size == 0:
         candidates = np.arange(recording.sizes["neuron"])

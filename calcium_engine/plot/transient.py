@@ -13,6 +13,7 @@ from calcium_engine.indicators import Indicator
 from calcium_engine.plot._canvas import BLUE, PALE, VERMILLION, event_rows, own_events, panels, say, styled
 from calcium_engine.plot.expected import expected_transient, indicator_of
 from calcium_engine.plot.naming import meaning, shown_in
+from calcium_engine.plot.sample import some_of
 from calcium_engine.schema import DFF_TRACES, EVENT_FLAGS, epoch_bounds, latest_trace, sampling_rate, var
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def plot_transient(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     medians of the traces as they are, by amplitude: where they start over or under 0, F0 is off.
 
     Args:
-        recording: a recording with events (`detect_events`) and the trace on which they were sought.
+        recording: a recording with events (`detect_events`) and the trace on which they were sought; where that is read from a
+            store, the events of 64 neurons are drawn.
         axes: two Axes, or a Figure or SubFigure; by default a new figure.
 
     Returns:
@@ -57,7 +59,9 @@ def plot_transient(recording: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     before, after = min(BEFORE, 2.0 * tau), TAUS * tau
     seconds = np.linspace(-before, after, POINTS)
     alone = isolated(recording, before + after, after)
-    chosen = alone[np.unique(np.linspace(0, len(alone) - 1, min(len(alone), MOST)).astype(int))] if len(alone) else alone
+    own = event_rows(recording)[alone]
+    usable = alone[np.isin(own, some_of(np.unique(own), array))]
+    chosen = usable[np.unique(np.linspace(0, len(usable) - 1, min(len(usable), MOST)).astype(int))] if len(usable) else usable
     scaled, raw = panels(axes, [["scaled", "raw"]], (10.5, 3.9), gaps=(0.85, 0.6), margins=(0.75, 0.2, 0.55, 0.4))
     values = _around(recording, array, chosen, seconds)
     _draw_scaled(scaled, recording, values, chosen, seconds)

@@ -10,8 +10,9 @@ from calcium_engine.indicators import get_indicator
 from calcium_engine.plot.expected import expected_measures, indicator_of
 from calcium_engine.plot.features import intervals_of
 from calcium_engine.plot.naming import shown_in
+from calcium_engine.plot.sample import some_of
 from calcium_engine.report.words import has, listing, number, several, spread
-from calcium_engine.schema import EVENT_FLAGS, TRACES, CalciumError, epoch_bounds, sampling_rate
+from calcium_engine.schema import EVENT_FLAGS, TRACES, CalciumError, epoch_bounds, not_kept, sampling_rate, var
 
 
 def recording_facts(recording: xr.Dataset) -> list[tuple[str, str]]:
@@ -28,6 +29,8 @@ def recording_facts(recording: xr.Dataset) -> list[tuple[str, str]]:
         ("missing samples", _missing(recording)),
         ("indicator", _indicator_said(recording)),
     ]
+    if gone := not_kept(recording):
+        rows.append(("traces not kept", f"{', '.join(gone)}; figures are drawn without them, or left out"))
     if "is_cell" in recording.coords:
         rows.insert(2, ("accepted as cells", f"{int(recording['is_cell'].sum()):,}"))
     return rows
@@ -51,9 +54,15 @@ def _epochs(recording: xr.Dataset, bounds: np.ndarray) -> str:
 def _missing(recording: xr.Dataset) -> str:
     for name in TRACES:
         if name in recording.variables:
-            share = recording[name].isnull().mean("frame").values
+            array = var(name).check(recording)
+            rows = some_of(np.arange(len(array)), array)
+            share = (array if len(rows) == len(array) else array.isel(neuron=rows)).isnull().mean("frame").values
             incomplete = int((share > 0).sum())
-            return f"{number(100 * share.mean())} % (in {several(incomplete, 'neuron')})" if incomplete else "none"
+            asked = f"{several(len(rows), 'neuron')} looked at" if len(rows) < len(array) else ""
+            if not incomplete:
+                return f"none in {asked}" if asked else "none"
+            where = f"{incomplete:,} of {asked}" if asked else several(incomplete, "neuron")
+            return f"{number(100 * share.mean())} % (in {where})"
     return "unknown (no trace is kept)"
 
 

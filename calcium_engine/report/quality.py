@@ -9,7 +9,7 @@ from calcium_engine.artifacts import runs
 from calcium_engine.plot.naming import FLAGS, flags_of, shown_in
 from calcium_engine.report.tables import Table
 from calcium_engine.report.words import has, listing, number, several, spread
-from calcium_engine.schema import sampling_rate
+from calcium_engine.schema import sampling_rate, was_made
 
 # What a flag says of the neurons that have it, and what it looks for.
 _MEANING = {
@@ -38,7 +38,7 @@ _MOST_ROWS = 30
 def about_traces(recording: xr.Dataset) -> list[str]:
     """Say how noisy the neurons are, and whose F0 is not to be trusted."""
     said = []
-    if not has(recording, "fluorescence"):
+    if not was_made(recording, "fluorescence"):
         said.append("The input was ΔF/F already: no baseline was estimated here.")
     said += [*_about_artifacts(recording), *_about_noise(recording), *_about_flags(recording).values()]
     looked_for = [f"{_MEANING[name][1]} ({name})" for name in _absent(recording)]

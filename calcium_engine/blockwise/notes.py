@@ -1,0 +1,199 @@
+"""The folder of an analysis that is not finished: its plan, its lock, the store that it makes, and a record of each block.
+
+It stands beside the store to be made, under that name and `.unfinished`, so that the store itself is whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from filelock import FileLock, Timeout
+
+from calcium_engine.io.atomic import replacing
+from calcium_engine.schema import CalciumError
+
+SUFFIX = ".unfinished"
+PLAN, LOCK, OWNER, BLOCKS = "plan.json", "lock", "owner.json", "blocks"
+Plan = dict[str, Any]
+
+
+def unfinished(target: Path) -> Path:
+    """Return the folder in which a target is made."""
+    return target.with_name(target.name + SUFFIX)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[Notes]:
+    """Make the folder, if it is not there, and hold its lock; a process that dies lets go of it.
+
+    What ends before there is anything to go on with leaves no folder behind.
+
+    Raises:
+        CalciumError: another process holds it.
+    """
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CalciumError(f"{folder} is being written{_by(folder)}; wait for it, or stop it first") from None
+    try:
+        owner = {"process": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        _write_text(folder / OWNER, json.dumps(owner))
+        yield Notes(folder)
+    finally:
+        (folder / OWNER).unlink(missing_ok=True)
+        kept = any(next(folder.glob(pattern), None) for pattern in (PLAN, f"*/*/{PLAN}", "*/*/zarr.json"))
+        lock.release()
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def in_use(folder: Path) -> bool:
+    """Tell whether a process is at work in the folder."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written to
+        return False
+
+
+def state_of(folder: Path) -> str:
+    """Say how far an unfinished analysis is, and what to do with it.
+
+    Args:
+        folder: of the analysis, or around the one folder that is.
+    """
+    inner = next(iter(sorted(folder.rglob(f"*{SUFFIX}/{PLAN}"))), folder / PLAN).parent
+    notes = Notes(inner)
+    plan, done = notes.plan(), notes.done()
+    if plan is None:
+        far = "nothing is kept yet" if inner == folder else "its blocks are done"
+    else:
+        sizes = np.diff(plan["edges"])
+        neurons = int(sizes[sorted(done)].sum())
+        far = f"{len(done)} of {len(sizes)} blocks done, {neurons} of {plan['shape'][0]} neurons"
+    if in_use(folder):
+        return f"{far}; being written{_by(folder)}"
+    return f"{far}; interrupted: go on with --resume (resume=True), or begin anew with --overwrite (overwrite=True)"
+
+
+def _by(folder: Path) -> str:
+    """Say who holds the lock, and for how long."""
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        minutes = (time.time() - owner["since"]) / 60
+        return f" by process {owner['process']} on {owner['host']}, for {minutes:.0f} min"
+    except (OSError, ValueError, KeyError):  # it has just begun, or just ended
+        return " by another process"
+
+
+class Notes:
+    """What is known of an unfinished analysis."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder, which `working_in` made."""
+        self.folder = folder
+
+    @property
+    def store(self) -> Path:
+        """The store that is being made."""
+        return self.folder / "recording.zarr"
+
+    def plan(self) -> Plan | None:
+        """Return the plan; None where there is none yet."""
+        try:
+            plan: Plan = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise CalciumError(f"{self.folder / PLAN} is damaged; begin anew with --overwrite (overwrite=True)") from error
+        return plan
+
+    def begin(self, plan: Plan) -> None:
+        """Write the plan; the store must be laid out before."""
+        _write_text(self.folder / PLAN, json.dumps(plan, indent=1))
+
+    def clear(self) -> None:
+        """Remove all but the lock."""
+        (self.folder / PLAN).unlink(missing_ok=True)  # first: without it, nothing of the rest counts
+        for name in (BLOCKS, self.store.name):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / BLOCKS).mkdir()
+
+    def remove(self) -> None:
+        """Remove the folder: what was made in it has found its place."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def done(self) -> set[int]:
+        """Return the numbers of the finished blocks."""
+        return {int(path.stem) for path in (self.folder / BLOCKS).glob("*.npz")}
+
+    def keep(self, block: int, record: xr.Dataset) -> None:
+        """Keep the small results of a block, which is finished thereby."""
+        save_small(record, self._path(block))
+
+    def recall(self, block: int) -> xr.Dataset:
+        """Return the small results of a finished block."""
+        return load_small(self._path(block))
+
+    def _path(self, block: int) -> Path:
+        return self.folder / BLOCKS / f"{block:06d}.npz"
+
+
+def same_plan(old: Plan, new: Plan) -> None:
+    """Refuse to go on with a plan that another recording, recipe or version made.
+
+    Raises:
+        CalciumError: naming what differs.
+    """
+    for key in new:
+        if key != "edges" and old.get(key) != new.get(key):
+            raise CalciumError(
+                f"what was interrupted had another {key} ({_short(old.get(key))}, now {_short(new.get(key))}), so it cannot be "
+                "gone on with; ask for the same, or begin anew with --overwrite (overwrite=True)"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def save_small(dataset: xr.Dataset, path: Path) -> None:
+    """Save a small Dataset as a .npz file, whole or not at all, and on the disk when this returns."""
+    about = {str(name): [list(variable.dims), variable.attrs] for name, variable in dataset.variables.items()}
+    text = json.dumps({"variables": about, "coords": [str(name) for name in dataset.coords], "attrs": dataset.attrs})
+    arrays = {f"v{i}": variable.values for i, variable in enumerate(dataset.variables.values())}
+    with replacing(path, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{"about": np.array(text)} | arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_small(path: Path) -> xr.Dataset:
+    """Load what `save_small` saved."""
+    with np.load(path, allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        variables = {
+            name: (tuple(dims), file[f"v{i}"], attrs) for i, (name, (dims, attrs)) in enumerate(about["variables"].items())
+        }
+    coords = {name: variables.pop(name) for name in about["coords"]}
+    return xr.Dataset(variables, coords, about["attrs"])
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path, overwrite=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
