@@ -33,14 +33,14 @@ def is_ours(array: ArrayOnDisk) -> bool:
     return plain and whole and array.codecs == ("bytes", "blosc", "crc32c")
 
 
-def _all(function: Callable[[int], None], numbers: Iterable[int]) -> None:
-    """Call a function with each number, on all threads where this is the main one; dask's workers are many already."""
+def _all(function: Callable[[int], None], numbers: Iterable[int], workers: int = WORKERS) -> None:
+    """Call a function with each number, on several threads where this is the main one; dask's workers are many already."""
     numbers = list(numbers)
     if threading.current_thread() is not threading.main_thread() or len(numbers) < 2:
         for number in numbers:
             function(number)
         return
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(function, numbers):
             pass
 
@@ -57,7 +57,8 @@ def write_chunks(array: ArrayOnDisk, first: int, values: np.ndarray, *, flush: b
         data = codec.encode(np.ascontiguousarray(block))
         _put(array.folder / array.key(i, 0), data, checksum_of(data), flush)
 
-    _all(write, range(first // rows, -(-(first + len(values)) // rows)))
+    # Those that wait for the disk need no processor.
+    _all(write, range(first // rows, -(-(first + len(values)) // rows)), 4 * WORKERS if flush else WORKERS)
     if flush:
         flush_folder(array.folder)
 
@@ -133,7 +134,7 @@ class Traces(BackendArray):
             data = None
         fault = chunk_fault(self.array, key, data)
         if fault is None and data is not None:
-            packed = data[:-CHECKSUM_BYTES]
+            packed = np.frombuffer(data, np.uint8)[:-CHECKSUM_BYTES]  # a view
             if _sizes(packed) == (out.nbytes, len(packed)):
                 _codec(self.array).decode(packed, out)
                 return out
@@ -141,9 +142,9 @@ class Traces(BackendArray):
         raise incomplete(self.array.folder.parent, fault or "")
 
 
-def _sizes(packed: bytes) -> tuple[int, int]:
+def _sizes(packed: np.ndarray) -> tuple[int, int]:
     """Return the bytes of a chunk as it is and compressed, from the head that Blosc writes."""
-    return int.from_bytes(packed[4:8], "little"), int.from_bytes(packed[12:16], "little")
+    return int.from_bytes(packed[4:8].tobytes(), "little"), int.from_bytes(packed[12:16].tobytes(), "little")
 
 
 def check_block(array: ArrayOnDisk, first: int, values: np.ndarray) -> None:

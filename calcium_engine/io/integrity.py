@@ -268,6 +268,15 @@ def check_store(path: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         CalciumError: there is no store, or its own metadata cannot be read.
+
+    >>> import tempfile
+    >>> from calcium_engine.io import make_recording, save_recording
+    >>> path = save_recording(make_recording([[1, 2], [3, 4]], sampling_rate=4.8), Path(tempfile.mkdtemp()) / "r.zarr")
+    >>> check_store(path)
+    []
+    >>> (path / "fluorescence" / "c.0.0").unlink()
+    >>> check_store(path)
+    ["chunk fluorescence/c.0.0 (neuron 0 to 1, counted from 0) of 'fluorescence' is missing"]
     """
     return examine(path).faults
 

@@ -34,6 +34,15 @@ def lay_out(path: str | os.PathLike[str], template: xr.Dataset, n_neurons: int, 
     Raises:
         FileExistsError: `path` exists and `overwrite` is False, or it is not a Zarr store.
         CalciumError: the template has other neurons, or other variables than traces.
+
+    >>> import tempfile
+    >>> from calcium_engine.io import make_recording, open_recording
+    >>> recording = make_recording(np.ones((5, 100), np.float32), sampling_rate=4.8)
+    >>> path = lay_out(Path(tempfile.mkdtemp()) / "r.zarr", recording, 5)
+    >>> write_rows(path, "fluorescence", 0, recording["fluorescence"].values)
+    >>> finish(path, recording.drop_vars("fluorescence"))
+    >>> open_recording(path).identical(recording)
+    True
     """
     if template.sizes.get("neuron") != n_neurons:
         raise CalciumError(f"the template has {template.sizes.get('neuron')} neurons, but the recording {n_neurons}")
