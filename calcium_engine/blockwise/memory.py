@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
-import psutil
 import xarray as xr
-from dask.utils import format_bytes, parse_bytes
 
 from calcium_engine.schema import CalciumError
 
@@ -22,6 +20,9 @@ def budget_of(memory: str | float | None) -> int:
     >>> budget_of("2GB"), budget_of(1e6)
     (2000000000, 1000000)
     """
+    import psutil
+    from dask.utils import parse_bytes
+
     if memory is None:
         return int(SHARE * psutil.virtual_memory().available)
     try:
@@ -35,6 +36,8 @@ def budget_of(memory: str | float | None) -> int:
 
 def resident() -> int:
     """Return how many bytes this process holds: the interpreter, its libraries, compiled kernels, and what was made so far."""
+    import psutil
+
     return int(psutil.Process(os.getpid()).memory_info().rss)
 
 
@@ -66,6 +69,8 @@ def neurons_at_a_time(budget: int, at_once: int, per_neuron: int, chunk: int, n_
     held, smallest = resident(), min(chunk, n_neurons)
     room = (budget - held) // at_once
     if room < smallest * per_neuron:
+        from dask.utils import format_bytes
+
         raise CalciumError(
             f"the memory budget is {format_bytes(budget)}, but the program and what it was given hold {format_bytes(held)} "
             f"already, and each of {at_once} blocks at a time takes at least {format_bytes(smallest * per_neuron)} ({smallest} "

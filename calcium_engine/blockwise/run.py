@@ -13,8 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import dask
-import dask.array
 import numpy as np
 import xarray as xr
 
@@ -160,6 +158,8 @@ class Work:
 
 def loaded(block: xr.Dataset) -> xr.Dataset:
     """Read a block into memory; artefacts are masked."""
+    import dask
+
     with dask.config.set(scheduler="synchronous"):  # a worker's thread has no others to spare
         block = block.load()
     if "artifact" not in block.variables:
@@ -269,6 +269,8 @@ class _Analysis:
 
     def template(self) -> xr.Dataset:
         """Return the recording to be made, with its traces yet to be written."""
+        import dask.array
+
         shape = tuple(self.prepared.sizes[dim] for dim in TRACE)
         empty = {
             name: (TRACE, dask.array.zeros(shape, dtype=self.traces[name].dtype, chunks=shape), self.traces[name].attrs)
