@@ -1,8 +1,8 @@
-"""Recordings larger than memory: memory, speed, and what becomes of runs that are killed, each beside the run in memory.
+"""Recordings larger than memory: memory, speed, and what becomes of runs that are killed, of faults and of full disks.
 
 The parent stays small: every analysis is a process of its own, and its peak is what the system says of it.
 
-    python benchmarks/scale.py [--only memory,killed,workers,disk,faults] [--quick]
+    python benchmarks/scale.py [--only memory,killed,workers,disk,convert,faults] [--quick]
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from common import table, write_json
+from convert_memory import BAR_MB, CELL_BYTES
+from convert_memory import measure as measure_conversion
 
 SIZES, FRAMES, BUDGET = (2_000, 5_000, 10_000, 20_000), 20_000, "1GB"
 QUICK_SIZES, QUICK_FRAMES = (500, 1_000), 4_000
@@ -240,7 +242,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 
 def _calcium(*arguments: object) -> tuple[int, str]:
     done = subprocess.run([sys.executable, "-m", "calcium_engine", *map(str, arguments)], capture_output=True, text=True)
-    return done.returncode, done.stderr.strip()
+    return done.returncode, (done.stderr or done.stdout).strip()
 
 
 def judge_disk(folder: Path, *, quick: bool) -> dict[str, Any]:
@@ -265,11 +267,56 @@ def judge_disk(folder: Path, *, quick: bool) -> dict[str, Any]:
     return {"bars": bars}
 
 
+def judge_convert(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Text of 2 GB becomes a store."""
+    gigabytes, bars, files = 0.05 if quick else 2.0, {}, []
+    for orientation in ("rows", "columns"):
+        place = folder / orientation
+        place.mkdir()
+        files.append(measure_conversion(place, orientation, 2000, round(gigabytes * 2**30 / CELL_BYTES / 2000)))
+        peak, equal = files[-1]["peak_mb"], files[-1]["equal"]
+        bars[f"{gigabytes:g} GB of text, neurons in {orientation}: peak, MB (under {BAR_MB})"] = (peak, files[-1]["reached"])
+        bars[f"{gigabytes:g} GB of text, neurons in {orientation}: values as simulated"] = (equal, equal)
+        shutil.rmtree(place)
+    return {"files": files, "bars": bars}
+
+
+FAULTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "a missing chunk": (lambda store, _: (store / "dff" / "c.1.0").unlink(), "chunk dff/c.1.0"),
+    "a truncated chunk": (lambda store, _: os.truncate(store / "dff" / "c.1.0", 1000), "chunk dff/c.1.0"),
+    "metadata of another recording": (
+        lambda store, other: shutil.copy(other / "fluorescence" / "zarr.json", store / "fluorescence" / "zarr.json"),
+        "metadata of 'fluorescence'",
+    ),
+}
+
+
+def judge_faults(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Faults planted in a finished store are named by `calcium info --check`, and by an analysis that reads it."""
+    given, whole, other = _small(folder), folder / "uninterrupted.zarr", folder / "other.zarr"
+    if not whole.exists():
+        run(IN_BLOCKS.format(keep=None), given, whole, SMALL_BUDGET)
+    run(PART, given, other, 700)
+    bars = {}
+    for what, (plant, named) in FAULTS.items():
+        store = folder / "faulty.zarr"
+        shutil.copytree(whole, store)
+        plant(store, other)
+        for how, arguments in (("info --check", ["info", store, "--check"]), ("run", ["run", store, "--out", folder / "out"])):
+            code, said = _calcium(*arguments)
+            met = code == 1 and named in said
+            bars[f"{what}: named by calcium {how}"] = (met, met)
+        shutil.rmtree(store)
+    return {"bars": bars}
+
+
 JUDGES: dict[str, Callable[..., dict[str, Any]]] = {
     "memory": judge_memory,
     "killed": judge_killed,
     "workers": judge_workers,
     "disk": judge_disk,
+    "convert": judge_convert,
+    "faults": judge_faults,
 }
 
 
