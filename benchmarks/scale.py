@@ -103,10 +103,14 @@ def digest(store: Path) -> str:
     return total.hexdigest()
 
 
-def phases(marks: list[list[Any]]) -> tuple[float, float]:
-    """Return the seconds of the steps that look at single neurons, and of the others."""
+def phases(marks: list[list[Any]], *, in_blocks: bool) -> tuple[float, float]:
+    """Return the seconds of the steps that look at single neurons, and of the others.
+
+    Features belong to the first, but for what blocks leave of them to do together.
+    """
     times = [at for _, at in marks]
-    per_neuron = sum(stop - start for (stage, start), stop in zip(marks, times[1:], strict=False) if stage not in AFTER)
+    together = AFTER if in_blocks else tuple(name for name in AFTER if name != "compute_features")
+    per_neuron = sum(stop - start for (stage, start), stop in zip(marks, times[1:], strict=False) if stage not in together)
     return per_neuron, times[-1] - per_neuron
 
 
@@ -124,14 +128,14 @@ def judge_memory(folder: Path, *, quick: bool) -> dict[str, Any]:
             run(PART, largest, given, n)
         print(f"{n} neurons …", file=sys.stderr, flush=True)
         text, peak = run(IN_BLOCKS.format(keep=None), given, folder / f"{n}_out.zarr", BUDGET)
-        rows.append([n, *phases(json.loads(text)), peak])
+        rows.append([n, *phases(json.loads(text), in_blocks=True), peak])
         if given != largest:
             shutil.rmtree(given)
         if n not in (part, sizes[-1]):
             shutil.rmtree(folder / f"{n}_out.zarr")
     print("in memory …", file=sys.stderr, flush=True)
     text, peak = run(WHOLE, largest, folder / "whole.zarr", part)
-    whole = [part, *phases(json.loads(text)), peak]
+    whole = [part, *phases(json.loads(text), in_blocks=False), peak]
     same, _ = run(SAME, folder / f"{part}_out.zarr", folder / "whole.zarr")
     header = ["neurons", "single neurons, s", "population, s", "ms a neuron", "peak, MB"]
     table(
