@@ -50,9 +50,17 @@ def _burst_share(short: np.ndarray) -> float:
     return float((runs[runs >= BURST_INTERVALS] + 1).sum() / (len(short) + 1))
 
 
-def _median(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
-    return float(np.median(values)) if len(values) else np.nan
+def _medians(rows: np.ndarray, values: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return the median of each row's values that are not NaN; of all rows at once, since there may be many with few events."""
+    known = ~np.isnan(values)
+    rows, values = rows[known], values[known]
+    order = np.lexsort((values, rows))
+    edges, values = np.searchsorted(rows[order], np.arange(n_rows + 1)), values[order]
+    many, medians = np.diff(edges), np.full(n_rows, np.nan)
+    there = many > 0
+    low, high = (values[(edges[:-1] + half)[there]] for half in ((many - 1) // 2, many // 2))
+    medians[there] = (low + high) / 2
+    return medians
 
 
 def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.ndarray]:
@@ -67,27 +75,27 @@ def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.nda
     order = np.lexsort((onset, rows))  # events or neurons may have been put in another order
     rows, onset, epoch, compound = rows[order], onset[order], epoch[order], compound[order]
     amplitude, fwhm, rise, decay = amplitude[order], fwhm[order], rise[order], decay[order]
-    edges = np.searchsorted(rows, np.arange(recording.sizes["neuron"] + 1))
+    n_neurons = recording.sizes["neuron"]
+    edges = np.searchsorted(rows, np.arange(n_neurons + 1))
+    follows = (np.diff(rows) == 0) & (np.diff(epoch) == 0)  # an interval across a gap is nobody's
+    medians = {"amplitude": amplitude, "fwhm": fwhm, "rise": rise, "decay": decay}
+    table = {f"{name}_median": _medians(rows, values, n_neurons) for name, values in medians.items()}
+    table["interval_median"] = _medians(rows[1:][follows], np.diff(onset)[follows], n_neurons)
     of_events: dict[str, Callable[[slice], float]] = {
-        "amplitude_median": lambda own: _median(amplitude[own]),
         "amplitude_cv": lambda own: _cv(amplitude[own]),
         "amplitude_gini": lambda own: _gini(amplitude[own]),
-        "fwhm_median": lambda own: _median(fwhm[own]),
-        "rise_median": lambda own: _median(rise[own]),
-        "decay_median": lambda own: _median(decay[own]),
         "compounding_index": lambda own: float(compound[own].mean()),
     }
     of_intervals: dict[str, Callable[[np.ndarray], float]] = {
-        "interval_median": _median,
         "interval_cv": _cv,
         "interval_lv": _local_variation,
         "burst_share": lambda intervals: _burst_share(intervals <= burst_interval),
     }
-    table = {name: np.full(recording.sizes["neuron"], np.nan) for name in (*of_events, *of_intervals)}
+    table |= {name: np.full(n_neurons, np.nan) for name in (*of_events, *of_intervals)}
     for i, (first, last) in enumerate(pairwise(edges)):
         if last > first:
             own = slice(first, last)
-            intervals = np.diff(onset[own])[np.diff(epoch[own]) == 0]  # an interval across a gap is nobody's
+            intervals = np.diff(onset[own])[follows[first : last - 1]]
             for name, function in of_events.items():
                 table[name][i] = function(own)
             for name, of in of_intervals.items():

@@ -7,7 +7,7 @@ from lazy import lazily
 
 from calcium_engine.io import open_recording, save_recording
 from calcium_engine.plot import FIGURES, render_figures, write_figures
-from calcium_engine.plot.sample import some_of
+from calcium_engine.plot.sample import is_read, some_of
 from calcium_engine.report import facts, write_report
 from calcium_engine.tables import write_tables
 
@@ -43,6 +43,7 @@ def test_without_events_a_few_neurons_are_looked_at_for_those_to_show(large):
 def test_a_small_recording_has_the_same_figures_from_a_store_as_from_memory(tmp_path):
     recording = finished_recording()
     save_recording(recording, tmp_path / "r.zarr")
+    assert is_read(open_recording(tmp_path / "r.zarr")["dff"]) and not is_read(recording["dff"])
     assert render_figures(open_recording(tmp_path / "r.zarr"), dpi=40) == render_figures(recording, dpi=40)
 
 

@@ -2,16 +2,22 @@
 
 import numpy as np
 import pytest
-from recordings import RATE, poisson_events, with_events
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from recordings import RATE, poisson_events, run, with_events
 
 from calcium_engine.clustering import distances, labels_at, make_tree
 from calcium_engine.coactivity import compute_coactivity
 from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
+from calcium_engine.features import _medians, compute_features
 from calcium_engine.io import make_recording
 from calcium_engine.membership import Chance, settle
 from calcium_engine.noise import estimate_noise
+from calcium_engine.report.ensembles import about_ensembles
+from calcium_engine.simulate import simulate_recording
 
 
 def test_events_under_way_when_the_recording_begins_do_not_coincide():
@@ -153,3 +159,35 @@ def test_ensembles_that_are_one_are_merged():
     clusters = labels_at(make_tree(distances(participation), "average"), 0.45)
     assert clusters.max() > 1
     assert settle(participation, clusters, 3, Chance(np.full(30, 1 / 30), 0.01 / 30, 30)).max() == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]))
+def test_medians_of_all_rows_at_once_are_those_of_each(seed, dtype):
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.integers(20, size=rng.integers(60)))
+    values = rng.normal(size=len(rows)).astype(dtype)
+    values[rng.random(len(rows)) < 0.2] = np.nan
+    own = [values[(rows == row) & ~np.isnan(values)] for row in range(20)]
+    expected = [float(np.median(one)) if len(one) else np.nan for one in own]
+    np.testing.assert_array_equal(_medians(rows, values, 20), expected)
+
+
+def test_ensembles_of_many_neurons_say_that_the_other_method_was_not_tried(monkeypatch, recording):
+    made = run(recording)
+    monkeypatch.setattr("calcium_engine.ensembles.COMPARED_WORK", 1.0)
+    alone = find_ensembles(made)
+    said = alone["ensemble_event_label"].attrs["compared"]
+    assert said.startswith("The other method, 'ica', was not tried: of 12 neurons in")
+    assert "compared_is_core" not in alone
+    assert said in about_ensembles(alone)
+
+
+def test_how_many_neurons_are_worked_on_at_a_time_changes_no_bit(monkeypatch):
+    simulated = simulate_recording(n_neurons=30, n_frames=3000, n_ensembles=2, ensemble_rate=6.0, seed=5)
+    made = run(simulated, retention_test__neurons=2)
+    assert made.sizes["ensemble"]
+    expected = find_ensembles(compute_features(made))
+    for where, few in (("chance.BLOCK", 40), ("spectra.COLUMNS", 5), ("membership.ROWS", 3), ("features.ROWS", 5)):
+        monkeypatch.setattr(f"calcium_engine.{where}", few)
+    monkeypatch.setattr("calcium_engine.detectability.ROWS", 5)
+    xr.testing.assert_identical(find_ensembles(compute_features(made)), expected)
