@@ -48,7 +48,7 @@ def analyze(
             `.unfinished`, a store that is valid at every moment.
         keep: with `out`: names of variables to keep, and of groups: "events", "features", "retention", "coactivity",
             "ensemble_events", "ensembles". By default everything but traces that only lead to the next one
-            (`fluorescence_corrected`, `baseline`, `background`). What is left out is listed in the attribute `not_kept`.
+            (`fluorescence_corrected`, `baseline`, `background`).
         memory: with `out`: what the process may hold, program included, as bytes or a text such as "2GB"; by default a quarter of
             what is free. On a cluster: what each worker may hold; by default half of its limit.
         resume: with `out`: go on where an interrupted run of the same recipe on the same recording stopped. Its finished blocks
@@ -90,8 +90,5 @@ def analyze(
 def labelled(recording: xr.Dataset, recipe: Recipe, indicator: str | None = None) -> xr.Dataset:
     """Note in the recording's attributes what it is analysed with."""
     kind = indicator or recording.attrs.get("indicator")
-    about = {name: value for name, value in recording.attrs.items() if name != "not_kept"}
-    about |= {"recipe": recipe.to_toml(), "recipe_name": recipe.name}
-    noted = recording.copy()
-    noted.attrs = about | ({"indicator": get_indicator(kind).name} if kind else {})
-    return noted
+    known = {"indicator": get_indicator(kind).name} if kind else {}
+    return recording.assign_attrs(recipe=recipe.to_toml(), recipe_name=recipe.name, **known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -153,7 +153,8 @@ def see_traces(recording: xr.Dataset, first_row: int = 0) -> xr.Dataset:
 
     Returns:
         By neuron `valid` (frames), `skewness` and `active` (frames inside events); where the detector is known also what
-        `detectability.Detectability` holds, of which `measured` has a dim `block` of length 1. See `join_seen`.
+        `detectability.Detectability` holds, of which `measured` has a dim `block` of length 1: blocks are joined along
+        `neuron`, and this one along `block`.
 
     Raises:
         MissingVariableError: there are no events yet, or no ΔF/F.
@@ -170,14 +171,6 @@ def see_traces(recording: xr.Dataset, first_row: int = 0) -> xr.Dataset:
         parts = judged._asdict() | {"measured": judged.measured[None]}
         table |= {name: xr.Variable(dims.get(name, ("neuron",)), values) for name, values in parts.items()}
     return xr.Dataset(table, coords={"neuron": recording["neuron"].variable})
-
-
-def join_seen(blocks: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Join what `see_traces` returned for blocks of neurons, in the neurons' order."""
-    joined = xr.concat([block.drop_vars("measured", errors="ignore") for block in blocks], "neuron")
-    if "measured" in blocks[0]:
-        joined["measured"] = xr.concat([block["measured"] for block in blocks], "block")
-    return joined
 
 
 def _detectability(recording: xr.Dataset, seen: xr.Dataset, minutes: np.ndarray, counts: np.ndarray) -> dict[str, xr.DataArray]:
@@ -253,7 +246,7 @@ def complete_features(recording: xr.Dataset, seen: xr.Dataset, *, burst_interval
 
     Args:
         recording: all neurons, with events; no features yet.
-        seen: what `see_traces` returned for all of them, or `join_seen` for blocks.
+        seen: what `see_traces` returned for all of them, or for blocks of them, joined.
         burst_interval: s; see `compute_features`.
 
     Returns:

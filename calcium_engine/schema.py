@@ -531,9 +531,14 @@ def was_made(recording: xr.Dataset, name: str) -> bool:
 
 
 def not_kept(recording: xr.Dataset) -> list[str]:
-    """Return the traces that were made or read on the way, and are no longer in the recording."""
+    """Return what is no longer in the recording: traces that were made or read on the way, and all that a step made."""
     traces = [name for name, variable in VARIABLES.items() if variable.dims == _TRACE]
-    return [name for name in traces if name not in recording.variables and was_made(recording, name)]
+    gone = [name for name in traces if name not in recording.variables and was_made(recording, name)]
+    for step, _ in recorded_calls(recording):
+        results = [name for name, variable in VARIABLES.items() if variable.made_by == step and variable.dims != _TRACE]
+        if results and not any(name in recording.variables for name in results):
+            gone.append(f"results of {step}")
+    return gone
 
 
 def warn(message: str, category: type[UserWarning] = UserWarning) -> None:

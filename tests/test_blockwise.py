@@ -18,7 +18,7 @@ from calcium_engine.blockwise.notes import load_small, save_small, unfinished
 from calcium_engine.cli import main, result
 from calcium_engine.io import store
 from calcium_engine.recipe import load_recipe
-from calcium_engine.schema import CalciumError, NeuronsWarning
+from calcium_engine.schema import CalciumError, NeuronsWarning, not_kept
 
 CHUNK = 7  # neurons in a chunk of the stores below
 FRAMES = 700
@@ -59,9 +59,7 @@ def budget(neurons, traces=3.25):
 
 def same(blocks, whole):
     """Compare what was kept with the results in memory."""
-    blocks = blocks.load()
-    left_out = blocks.attrs.pop("not_kept", "")
-    xr.testing.assert_identical(blocks, whole.drop_vars(left_out.split(", ") if left_out else []))
+    xr.testing.assert_identical(blocks.load(), whole.drop_vars(not_kept(blocks)))
 
 
 def blocks_of(folder):
@@ -79,7 +77,7 @@ def test_blocks_give_what_memory_gives(recipe, planted, tmp_path):
         memory=budget(12, traces=10),
         progress=lambda *now: stages.append(now),
     )
-    assert made.attrs["not_kept"] == "baseline, background"
+    assert not_kept(made) == ["baseline", "background"]
     same(made, analyze(planted, recipe))
     assert not unfinished(tmp_path / "out.zarr").exists()
     blocks = [stage for stage in stages if "neurons" in stage[0]]
@@ -130,7 +128,8 @@ def test_only_what_is_asked_for_is_kept(planted, tmp_path):
     made = analyze(given_store, LIGHT, out=tmp_path / "out.zarr", keep=["dff", "events"], memory=budget(14))
     assert {"dff", "event_onset", "event_amplitude"} <= set(made.data_vars)
     assert not {"fluorescence", "active", "baseline", "noise", "coactivity"} & set(made.data_vars)
-    assert made.attrs["not_kept"] == "true_dff, fluorescence, baseline, active, features, coactivity"
+    left_out = ["estimate_baseline", "compute_dff", "estimate_noise", "compute_coactivity"]
+    assert not_kept(made) == ["fluorescence", "baseline", "active", *(f"results of {step}" for step in left_out)]
     with pytest.raises(CalciumError, match=r"keep names 'evnts'.*dff, active, and events, features"):
         analyze(given_store, LIGHT, out=tmp_path / "other.zarr", keep=["evnts"])
     bursts = {"step": [*LIGHT["step"][:3], {"use": "deconvolve"}, {"use": "compute_coactivity", "source": "deconvolved"}]}
@@ -386,14 +385,14 @@ def test_the_command_line_goes_block_by_block(planted, given_store, steps_file, 
     capsys.readouterr()
     assert main([*asked, "--overwrite", "--keep", "dff,events"]) == 0
     assert main(["info", str(out)]) == 0
-    assert "not kept:  fluorescence, baseline, active, features, coactivity" in capsys.readouterr().out
+    assert "not kept:  fluorescence, baseline, active, results of estimate_baseline" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_goes_block_by_block_unasked(given_store, steps_file, tmp_path, monkeypatch):
     monkeypatch.setattr(result, "budget_of", lambda _: 0)
     asked = ["run", str(tmp_path / "given.zarr"), "--out", str(tmp_path / "out"), "--recipe", steps_file, "--no-figures"]
     assert main(asked) == 0
-    assert open_recording(tmp_path / "out" / "recording.zarr").attrs["not_kept"] == "baseline"
+    assert not_kept(open_recording(tmp_path / "out" / "recording.zarr")) == ["baseline"]
 
 
 def test_mistakes_on_the_command_line_leave_nothing(given_store, steps_file, tmp_path, capsys):

@@ -11,7 +11,7 @@ from strategies import chunkings
 
 from calcium_engine.detectability import BINS, SIZES, Detectability
 from calcium_engine.events import detect_events
-from calcium_engine.features import complete_features, compute_features, join_seen, see_traces
+from calcium_engine.features import complete_features, compute_features, see_traces
 from calcium_engine.io import make_recording
 from calcium_engine.noise import estimate_noise
 from calcium_engine.simulate import simulate_recording
@@ -176,13 +176,18 @@ def events_of_nine():
     return detect_events(denoise(estimate_noise(recording)))
 
 
+def _joined(seen):
+    joined = xr.concat([block.drop_vars("measured") for block in seen], "neuron")
+    return joined.assign(measured=xr.concat([block["measured"] for block in seen], "block"))
+
+
 @settings(max_examples=4)
 @given(chunkings(9))
 def test_any_blocks_of_neurons_have_the_features_of_all_at_once(events_of_nine, blocks):
     edges = np.concatenate([[0], np.cumsum(blocks)])
     seen = [see_traces(events_of_nine.isel(neuron=slice(first, last)), first) for first, last in pairwise(edges)]
     without_traces = events_of_nine.drop_vars(["fluorescence", "dff", "denoised", "active"])
-    made, expected = complete_features(without_traces, join_seen(seen)), compute_features(events_of_nine)
+    made, expected = complete_features(without_traces, _joined(seen)), compute_features(events_of_nine)
     xr.testing.assert_identical(made, expected.drop_vars(["fluorescence", "dff", "denoised", "active"]))
 
 

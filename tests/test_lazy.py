@@ -55,10 +55,10 @@ def test_what_was_not_kept_is_named_and_figures_draw_what_is_there(gone, tmp_pat
     drawn = render_figures(recording, dpi=30)
     left_out = {"01_stages", "02_noise", "04_events", "05_transient"} if gone is TRACES else set()
     assert set(FIGURES) - set(drawn) == left_out
-    named = dict(facts.recording_facts(recording))["traces not kept"]
+    named = dict(facts.recording_facts(recording))["not kept"]
     assert all(name in named for name in gone)
     page = write_report(recording, tmp_path / "report.html", figures=drawn).read_text(encoding="utf-8")
-    assert "traces not kept" in page
+    assert "not kept" in page
     assert "The input was ΔF/F already" not in page
 
 

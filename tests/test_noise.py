@@ -1,15 +1,18 @@
 """How noisy a trace is, whatever else is in it."""
 
+import warnings
+
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import RATE
 from scipy.ndimage import gaussian_filter1d
 
 from calcium_engine.io import make_recording
-from calcium_engine.noise import NOISES, estimate_noise
-from calcium_engine.schema import var
+from calcium_engine.noise import NOISES, estimate_noise, warn_of_correlated_noise
+from calcium_engine.schema import NeuronsWarning, var
 
 
 def _noise(sigma=0.05, shape=(20, 10000), seed=4):
@@ -95,3 +98,13 @@ def test_traces_of_a_few_photons_have_noise(counts):
     array = np.random.default_rng(0).poisson(counts, (6, 6000)).astype(float)
     assert (_estimated(array)["noise"] > 0.35 * np.sqrt(counts)).all()
     assert (_estimated(np.maximum(_noise(1.0, (6, 6000)), 0.0))["noise"] > 0.25).all()
+
+
+def test_neurons_that_are_worked_on_in_blocks_are_warned_of_once():
+    made = make_recording(gaussian_filter1d(_noise(shape=(6, 4000)), 1.5), sampling_rate=RATE, variable="dff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NeuronsWarning)
+        blocks = [estimate_noise(made.isel(neuron=slice(first, first + 3))) for first in (0, 3)]
+    whole = xr.concat(blocks, "neuron", data_vars="minimal", coords="minimal", compat="override")
+    with pytest.warns(NeuronsWarning, match=r"in 6 of 6 neurons.*low_passed_input"):
+        warn_of_correlated_noise(whole)

@@ -318,11 +318,7 @@ class _Analysis:
             warn_of_correlated_noise(whole)
         whole = last(whole)
         small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
-        gone = _not_kept(small, self.keep)
-        groups = [group for group, makers in GROUPS.items() if any(_maker(small[name]) in makers for name in gone)]
-        left_out = [*self.unread, *(name for name in self.traces if name not in self.work.traces), *groups]
-        about = {"not_kept": ", ".join(left_out)} if left_out else {}
-        finish(self.notes.store, small.drop_vars(gone).assign_attrs(about))
+        finish(self.notes.store, small.drop_vars(_not_asked_for(small, self.keep)))
 
     def joined(self, records: list[xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset]:
         """Return the recording after all blocks, its traces not read, and what those say for the features."""
@@ -387,7 +383,7 @@ def _kept_traces(keep: Sequence[str] | None, traces: list[str], after: list[Step
     return tuple(kept)
 
 
-def _not_kept(small: xr.Dataset, keep: Sequence[str] | None) -> list[str]:
+def _not_asked_for(small: xr.Dataset, keep: Sequence[str] | None) -> list[str]:
     """Return the results that were not asked for; what the recording came with stays."""
     if keep is None:
         return []

@@ -21,7 +21,7 @@ from calcium_engine.io import convert_recording, fetch_intro, open_recording, re
 from calcium_engine.io.atomic import replacing
 from calcium_engine.io.integrity import MARKER, examine
 from calcium_engine.recipe import load_recipe, recipe_names, recipe_text
-from calcium_engine.schema import CalciumError, MissingVariableError, masked_frames, record
+from calcium_engine.schema import CalciumError, MissingVariableError, masked_frames, not_kept, record
 from calcium_engine.score import describe_recovery, score_recovery
 from calcium_engine.simulate import simulate_recording
 
@@ -115,7 +115,7 @@ def info(arguments: Namespace) -> None:
         "needs": needs(recording),
         "whole": whole,
         "recipe": recording.attrs.get("recipe_name", ""),
-        "not kept": recording.attrs.get("not_kept", ""),
+        "not kept": ", ".join(not_kept(recording)),
         "found": summary(recording).partition(": ")[2] if "event" in recording.dims else "",
         "history": str(recording.attrs.get("history", "")),
     }

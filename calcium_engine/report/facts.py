@@ -30,7 +30,7 @@ def recording_facts(recording: xr.Dataset) -> list[tuple[str, str]]:
         ("indicator", _indicator_said(recording)),
     ]
     if gone := not_kept(recording):
-        rows.append(("traces not kept", f"{', '.join(gone)}; figures are drawn without them, or left out"))
+        rows.append(("not kept", f"{', '.join(gone)}; figures are drawn without them, or left out"))
     if "is_cell" in recording.coords:
         rows.insert(2, ("accepted as cells", f"{int(recording['is_cell'].sum()):,}"))
     return rows
