@@ -536,7 +536,7 @@ def not_kept(recording: xr.Dataset) -> list[str]:
     gone = [name for name in traces if name not in recording.variables and was_made(recording, name)]
     for step, _ in recorded_calls(recording):
         results = [name for name, variable in VARIABLES.items() if variable.made_by == step and variable.dims != _TRACE]
-        if results and not any(name in recording.variables for name in results):
+        if step in (*CHAIN, *OFFSHOOTS) and results and not any(name in recording.variables for name in results):
             gone.append(f"results of {step}")
     return gone
 
