@@ -97,10 +97,10 @@ def cluster(workers: int | None, scheduler: str | None, memory: str | float | No
 
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+            client = Client(scheduler, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise CalciumError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        with client:
+        with client, client.as_current():
             yield memory
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
