@@ -96,7 +96,10 @@ def cluster(workers: int | None, scheduler: str | None, memory: str | float | No
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
+        from distributed.comm.addressing import get_address_host_port
+
         try:
+            get_address_host_port(scheduler)  # a client that fails over the address itself complains again at exit
             client = Client(scheduler, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise CalciumError(f"no Dask scheduler answers at {scheduler}: {error}") from error
