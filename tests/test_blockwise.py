@@ -527,3 +527,13 @@ def test_a_run_in_memory_leaves_alone_what_another_process_makes(given_store, tm
     assert f"being written by process {os.getpid()}" in capsys.readouterr().err
     assert (unfinished(out) / "plan.json").is_file()
     assert not out.exists()
+
+
+def test_progress_never_goes_back(given_store, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        result._Stages, "show", lambda self, stage, done, steps: (setattr(self, "steps", steps), shown.append(done))
+    )
+    given = str(tmp_path / "given.zarr")
+    assert main(["run", given, "--out", str(tmp_path / "out"), "--memory", str(budget(8, traces=10)), "--no-figures"]) == 0
+    assert shown == sorted(shown)

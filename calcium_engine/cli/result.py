@@ -127,8 +127,7 @@ def _in_blocks(
             )
         for name in (TABLES, FIGURES):
             shutil.rmtree(results / name, ignore_errors=True)
-        steps = len(recipe.steps)
-        _write_all(recording, results, stages, steps, figures=figures)
+        _write_all(recording, results, stages, stages.steps, figures=figures)
         check_target(out, overwrite)
         swap(results, out.resolve())
         notes.remove()
@@ -180,6 +179,7 @@ class _Stages:
 
     def __init__(self, quiet: bool) -> None:
         self._bar: Any = None
+        self.steps = 0  # of which the last stage was one, blocks included
         if sys.stderr.isatty() and not quiet:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -190,6 +190,7 @@ class _Stages:
 
     def show(self, stage: str, done: int, steps: int) -> None:
         """Name the stage that begins now; `done` steps of the recipe's `steps` are behind, reading and writing come on top."""
+        self.steps = steps
         if self._bar is not None:
             total = 1 + steps + len(_WRITING)
             self._bar.update(self._task, description=stage, completed=done + (stage != _INPUT), total=total)
