@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from calcium_engine import analyze, open_recording, save_recording, simulate_recording
 from calcium_engine.blockwise import memory, run
-from calcium_engine.blockwise.notes import load_small, save_small, unfinished
+from calcium_engine.blockwise.notes import load_small, save_small, unfinished, working_in
 from calcium_engine.cli import main, result
 from calcium_engine.io import store
 from calcium_engine.recipe import load_recipe
@@ -410,3 +410,129 @@ def test_mistakes_on_the_command_line_leave_nothing(given_store, steps_file, tmp
         assert said in error
         assert len(error.splitlines()) == 1
         assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def interrupted(recording, out, **options):
+    """Analyse until two blocks are done, then stop as Ctrl-C does."""
+
+    def stop(stage, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze(recording, LIGHT, out=out, memory=budget(12), progress=stop, **options)
+    assert blocks_of(unfinished(out)) == 2
+
+
+def test_what_was_to_replace_a_store_can_be_gone_on_with(planted, tmp_path):
+    recording, out = planted[["fluorescence"]], tmp_path / "out.zarr"
+    analyze(recording, LIGHT, out=out, memory=budget(12))
+    brighter = recording.assign(fluorescence=recording["fluorescence"] + np.float32(1))
+    interrupted(brighter, out, overwrite=True)
+    with pytest.raises(FileExistsError, match="exists already"):
+        analyze(brighter, LIGHT, out=out, resume=True)
+    assert blocks_of(unfinished(out)) == 2
+    same(analyze(brighter, LIGHT, out=out, resume=True, overwrite=True), analyze(brighter, LIGHT))
+    with pytest.raises(FileExistsError, match="made of another recording"):
+        analyze(recording.isel(neuron=slice(20)), LIGHT, out=out, resume=True)
+
+
+def test_what_was_damaged_is_done_again_or_told(planted, tmp_path):
+    recording = planted[["fluorescence"]]
+    for number, damage in enumerate(
+        (
+            lambda folder: (folder / "blocks" / "000000.npz").write_bytes(bytes(500)),
+            lambda folder: (folder / "blocks" / "000000.npz").write_bytes(b"P"),
+            lambda folder: (folder / "recording.zarr" / "dff" / "c.0.0").unlink(),
+            lambda folder: (folder / "recording.zarr").rename(folder / "elsewhere"),
+            lambda folder: (folder / "blocks").rename(folder / "elsewhere"),
+        )
+    ):
+        out = tmp_path / f"{number}.zarr"
+        interrupted(recording, out)
+        damage(unfinished(out))
+        same(analyze(recording, LIGHT, out=out, resume=True), analyze(recording, LIGHT))
+    for number, text in enumerate(("", "{}", "[]")):
+        out = tmp_path / f"plan{number}.zarr"
+        interrupted(recording, out)
+        (unfinished(out) / "plan.json").write_text(text)
+        for resume in (True, False):
+            with pytest.raises(CalciumError, match=r"plan\.json is damaged; begin anew with --overwrite"):
+                analyze(recording, LIGHT, out=out, resume=resume)
+
+
+@pytest.mark.filterwarnings("ignore:.*epochs are shorter")
+def test_other_epochs_or_other_noise_are_another_analysis(planted, tmp_path):
+    recording = planted[["fluorescence"]]
+    interrupted(recording, tmp_path / "out.zarr")
+    parted = recording.assign_coords(epoch=("frame", np.repeat([0, 1], FRAMES // 2)))
+    with pytest.raises(CalciumError, match="had another neuron ids, times or epochs"):
+        analyze(parted, LIGHT, out=tmp_path / "out.zarr", resume=True)
+    block = recording.assign(noise=("neuron", np.ones(45)))
+    assert run.checksum(block) != run.checksum(block.assign(noise=("neuron", np.full(45, 2.0))))
+
+
+def test_ids_that_are_objects(planted, tmp_path):
+    names = np.array([f"cell {i}" for i in range(45)])
+    recording = planted[["fluorescence"]]
+    made = analyze(recording.assign_coords(neuron=names.astype(object)), LIGHT, out=tmp_path / "out.zarr", memory=budget(12))
+    same(made, analyze(recording.assign_coords(neuron=names), LIGHT))
+
+
+def test_a_link_stays_a_link(planted, tmp_path):
+    recording, link = planted[["fluorescence"]].isel(neuron=slice(9)), tmp_path / "link.zarr"
+    (tmp_path / "there").mkdir()
+    save_recording(recording, tmp_path / "there" / "real.zarr")
+    link.symlink_to(tmp_path / "there" / "real.zarr")
+    same(analyze(recording, LIGHT, out=link, memory=budget(12), overwrite=True), analyze(recording, LIGHT))
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.zarr", "there"]
+
+
+def test_no_result_inside_a_store(given_store, tmp_path):
+    with pytest.raises(CalciumError, match="lies inside the store"):
+        analyze(given_store, LIGHT, out=tmp_path / "given.zarr" / "out.zarr")
+    assert not [path for path in (tmp_path / "given.zarr").iterdir() if "out" in path.name]
+
+
+def test_relative_paths_hold_where_workers_are(given_store, planted, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recording = open_recording("given.zarr")
+
+    def leave(*_):
+        os.chdir(tmp_path / "elsewhere")
+
+    same(analyze(recording, LIGHT, out="out.zarr", memory=budget(12), progress=leave), analyze(planted[["fluorescence"]], LIGHT))
+    assert (tmp_path / "out.zarr").is_dir()
+
+
+def test_resuming_does_not_fill_a_folder_of_others(given_store, tmp_path, capsys, monkeypatch):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    given = str(tmp_path / "given.zarr")
+    assert main(["run", given, "--out", str(tmp_path / "notes"), "--resume", "--memory", "1GB"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
+    monkeypatch.chdir(given)
+    assert main(["info", "."]) == 0
+
+
+def test_a_run_in_memory_leaves_alone_what_another_process_makes(given_store, tmp_path, capsys):
+    out = tmp_path / "out"
+    with working_in(unfinished(out)) as notes:
+        notes.begin({"edges": [0, 45], "shape": [45, FRAMES]})
+        assert main(["run", str(tmp_path / "given.zarr"), "--out", str(out), "--overwrite", "--no-figures"]) == 1
+    assert f"being written by process {os.getpid()}" in capsys.readouterr().err
+    assert (unfinished(out) / "plan.json").is_file()
+    assert not out.exists()
+
+
+def test_progress_never_goes_back(given_store, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        result._Stages, "show", lambda self, stage, done, steps: (setattr(self, "steps", steps), shown.append(done))
+    )
+    given = str(tmp_path / "given.zarr")
+    assert main(["run", given, "--out", str(tmp_path / "out"), "--memory", str(budget(8, traces=10)), "--no-figures"]) == 0
+    assert shown == sorted(shown)

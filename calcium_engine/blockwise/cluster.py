@@ -96,11 +96,14 @@ def cluster(workers: int | None, scheduler: str | None, memory: str | float | No
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
+        from distributed.comm.addressing import get_address_host_port
+
         try:
-            client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+            get_address_host_port(scheduler)  # a client that fails over the address itself complains again at exit
+            client = Client(scheduler, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise CalciumError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        with client:
+        with client, client.as_current():
             yield memory
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -30,6 +30,7 @@ Plan = dict[str, Any]
 
 def unfinished(target: Path) -> Path:
     """Return the folder in which a target is made."""
+    target = target.resolve()  # workers may be in another folder, '.' has no name, and a link stays a link
     return target.with_name(target.name + SUFFIX)
 
 
@@ -58,6 +59,17 @@ def working_in(folder: Path) -> Iterator[Notes]:
         lock.release()
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove an unfinished analysis, if there is one.
+
+    Raises:
+        CalciumError: a process is at work in it.
+    """
+    if folder.is_dir():
+        with working_in(folder) as notes:
+            notes.remove()
 
 
 def in_use(folder: Path) -> bool:
@@ -117,6 +129,8 @@ class Notes:
         """Return the plan; None where there is none yet."""
         try:
             plan: Plan = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+            if not (isinstance(plan, dict) and {"edges", "shape"} <= plan.keys()):
+                raise ValueError("no plan")
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -132,7 +146,6 @@ class Notes:
         (self.folder / PLAN).unlink(missing_ok=True)  # first: without it, nothing of the rest counts
         for name in (BLOCKS, self.store.name):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        (self.folder / BLOCKS).mkdir()
 
     def remove(self) -> None:
         """Remove the folder: what was made in it has found its place."""
@@ -144,13 +157,20 @@ class Notes:
 
     def keep(self, block: int, record: xr.Dataset) -> None:
         """Keep the small results of a block, which is finished thereby."""
+        self._path(block).parent.mkdir(exist_ok=True)
         save_small(record, self._path(block))
 
     def recall(self, block: int) -> xr.Dataset | None:
         """Return the small results of a block; None where it is not finished."""
         try:
             return load_small(self._path(block))
-        except (FileNotFoundError, BadZipFile, EOFError):  # a file system that lost power may keep a name without its content
+        except (
+            FileNotFoundError,
+            BadZipFile,
+            EOFError,
+            ValueError,
+            KeyError,
+        ):  # a file system that lost power may keep a name without its content
             return None
 
     def _path(self, block: int) -> Path:

@@ -18,10 +18,10 @@ import xarray as xr
 
 from calcium_engine.blockwise.cluster import current_client, each, room
 from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
-from calcium_engine.blockwise.notes import Notes, Plan, same_plan, state_of, unfinished, working_in
+from calcium_engine.blockwise.notes import Notes, Plan, discard, same_plan, state_of, unfinished, working_in
 from calcium_engine.features import complete_features, see_traces
 from calcium_engine.io.atomic import check_parent, refuse_to_replace, swap
-from calcium_engine.io.integrity import MARKER
+from calcium_engine.io.integrity import MARKER, ArrayOnDisk, root_of
 from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_rows
 from calcium_engine.io.store import is_trace, open_recording, rows_per_chunk
 from calcium_engine.noise import warn_of_correlated_noise
@@ -72,12 +72,13 @@ def analyze_in_blocks(
 
     `last` is done to the results before they are written.
     """
-    folder = unfinished(out)
-    if resume and out.exists():
-        done = _finished(out, recipe)
-        Notes(folder).remove()
+    out, folder = out.resolve(), unfinished(out)
+    if resume and out.exists() and not Notes(folder).store.exists():
+        done = _finished(out, recording, recipe)
+        discard(folder)
         return done
     check_parent(out)
+    _refuse_inside_a_store(out)
     refuse_to_replace(out, overwrite, MARKER)
     if folder.exists() and not (resume or overwrite):
         raise FileExistsError(f"{folder}: {state_of(folder)}")
@@ -89,17 +90,26 @@ def analyze_in_blocks(
         analysis.finish(last, show)
         refuse_to_replace(out, overwrite, MARKER)
         swap(notes.store, out)
-    Notes(folder).remove()
+        notes.remove()
     return open_recording(out)
 
 
-def _finished(out: Path, recipe: Recipe) -> xr.Dataset:
+def _refuse_inside_a_store(out: Path) -> None:
+    """Refuse a place inside a recording, which would no longer be whole."""
+    for parent in out.parents:
+        if (parent / MARKER).is_file() and "schema_version" in root_of(parent).get("attributes", {}):
+            raise CalciumError(f"{out} lies inside the store {parent}; choose a place outside of it")
+
+
+def _finished(out: Path, recording: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     """Return what an analysis that was not interrupted, after all, has made."""
     done = open_recording(out)
     if done.attrs.get("recipe") != recipe.to_toml():
         raise FileExistsError(
             f"{out} is finished, and was made by another recipe or with other settings; choose another name, or --overwrite it"
         )
+    if not all(np.array_equal(done[name].values, recording[name].values) for name in ("neuron", "time")):
+        raise FileExistsError(f"{out} is finished, and was made of another recording; choose another name, or --overwrite it")
     return done
 
 
@@ -158,10 +168,7 @@ class Work:
 
 def loaded(block: xr.Dataset) -> xr.Dataset:
     """Read a block into memory; artefacts are masked."""
-    import dask
-
-    with dask.config.set(scheduler="synchronous"):  # a worker's thread has no others to spare
-        block = block.load()
+    block = block.load(scheduler="synchronous")  # a worker's thread has no others to spare
     if "artifact" not in block.variables:
         return block
     return block.assign({name: block[name].where(~block["artifact"]) for name in _maskable(block)})
@@ -178,10 +185,11 @@ def _in_chunks(array: Any) -> Any:
 
 
 def checksum(block: xr.Dataset) -> int:
-    """Return a checksum of all the traces of a block."""
+    """Return a checksum of all that a block is made of."""
     value = 0
-    for name in sorted(str(name) for name, array in block.data_vars.items() if is_trace(array)):
-        value = zlib.crc32(np.ascontiguousarray(block[name].transpose(*TRACE).values).data.cast("B"), value)
+    for name in sorted(map(str, block.data_vars)):
+        values = np.ascontiguousarray(block[name].transpose(*TRACE, missing_dims="ignore").values)
+        value = zlib.crc32(values.reshape(-1).view(np.uint8).data, value)
     return value
 
 
@@ -213,6 +221,8 @@ class _Analysis:
     def __init__(self, recording: xr.Dataset, recipe: Recipe, notes: Notes, keep: Sequence[str] | None) -> None:
         self.recipe, self.notes, self.keep = recipe, notes, keep
         before, in_blocks, self.after = _sequence(recipe.for_recording(recording))
+        if recording["neuron"].dtype == object:
+            recording = recording.assign_coords(neuron=recording["neuron"].astype(str))  # as a store has them
         self.prepared = _masked(recording, before) if before else recording
         if in_blocks:
             self.prepared = fresh(self.prepared, in_blocks[0].use)
@@ -246,7 +256,7 @@ class _Analysis:
         per_neuron = bytes_per_neuron([array.dtype for array in self.traces.values()], n_frames)
         rows = neurons_at_a_time(budget, at_once, per_neuron, rows_per_chunk(n_frames), n_neurons)
         self.edges = [*range(0, n_neurons, rows), n_neurons]
-        begun = self.notes.plan() if resume else None
+        begun = self.notes.plan() if resume and self.notes.store.exists() else None
         if begun is not None:
             same_plan(begun, self.plan())
             self.edges = begun["edges"]
@@ -257,12 +267,12 @@ class _Analysis:
 
     def plan(self) -> Plan:
         """Return all that makes a finished block what it is, but for the values of its traces."""
-        labels = [self.prepared[name].values for name in ("neuron", "time")]
+        labels = [self.prepared[name].values for name in ("neuron", "time", "epoch") if name in self.prepared.coords]
         return {
             "recipe": self.recipe.to_toml(),
             "shape": [self.prepared.sizes[dim] for dim in TRACE],
             "source": str(self.prepared.attrs.get("source", "")),
-            "neuron ids or times": [zlib.crc32(values.tobytes()) for values in labels],
+            "neuron ids, times or epochs": [zlib.crc32(values.tobytes()) for values in labels],
             "list of what to keep": list(self.work.traces),
             "edges": self.edges,
         }
@@ -288,21 +298,28 @@ class _Analysis:
         total, already = len(spans) + len(self.after), done
         progress(f"{done} of {self.edges[-1]} neurons", earlier, total)
         jobs = ((self.block(*spans[k]), k, spans[k][0]) for k in undone)
-        for number, k in enumerate(each(self.work, jobs, client), start=earlier + 1):
-            done += int(sizes[k])
-            speed = (done - already) / (time.perf_counter() - start)
-            progress(f"{done} of {self.edges[-1]} neurons, {speed:.3g}/s", number, total)
+        with warnings.catch_warnings():  # workers that are threads of this process leave the filters in any state
+            for number, k in enumerate(each(self.work, jobs, client), start=earlier + 1):
+                done += int(sizes[k])
+                speed = (done - already) / (time.perf_counter() - start)
+                progress(f"{done} of {self.edges[-1]} neurons, {speed:.3g}/s", number, total)
 
     def is_done(self, block: int) -> bool:
         """Tell whether a block is finished, and its traces are what they were then."""
         record = self.notes.recall(block)
-        if record is None:
-            return False
         first, stop = self.edges[block : block + 2]
+        if record is None or not self.is_written(first, stop):
+            return False
         same = bool(record.attrs["made_from"] == checksum(loaded(self.block(first, stop))))
         if not same:
             warn(f"the traces of neurons {first} to {stop - 1} changed since they were analysed: it is done again")
         return same
+
+    def is_written(self, first: int, stop: int) -> bool:
+        """Tell whether all chunks of some neurons are in the store."""
+        rows = rows_per_chunk(self.prepared.sizes["frame"])
+        arrays = [ArrayOnDisk.read(self.notes.store / name) for name in self.work.traces]
+        return all((array.folder / array.key(i, 0)).is_file() for array in arrays for i in range(first // rows, -(-stop // rows)))
 
     def finish(self, last: Finish, progress: Progress) -> None:
         """Join what the blocks left, run the steps that look at all neurons, and complete the store."""
@@ -314,7 +331,7 @@ class _Analysis:
                 whole = complete_features(fresh(whole, FEATURES), seen, **step.arguments)  # type: ignore[arg-type]
             else:
                 whole = run_step(step, whole)
-        if "low_passed_input" in whole:
+        if any(step.use == "estimate_noise" for step in self.work.steps) and "low_passed_input" in whole:
             warn_of_correlated_noise(whole)
         whole = last(whole)
         small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])

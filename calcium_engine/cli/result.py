@@ -17,7 +17,7 @@ from calcium_engine.analysis import analyze, labelled
 from calcium_engine.blockwise import analyze_in_blocks
 from calcium_engine.blockwise.cluster import cluster
 from calcium_engine.blockwise.memory import budget_of, memory_needed
-from calcium_engine.blockwise.notes import state_of, unfinished, working_in
+from calcium_engine.blockwise.notes import discard, in_use, state_of, unfinished, working_in
 from calcium_engine.blockwise.run import telling_of_disk
 from calcium_engine.io import open_recording, save_recording
 from calcium_engine.io.atomic import check_parent, replacing, swap
@@ -69,11 +69,11 @@ def make_result(
 
     Block by block, what is not finished yet stands in a folder of that name and `.unfinished`.
     """
-    if not (scale.resume and out.exists()):
+    if not _is_finished(out, scale):
         check_target(out, overwrite)
     recipe.with_settings(settings)  # a mistake is told before any work is done
     check_parent(out)
-    if unfinished(out).exists() and not (scale.resume or overwrite):
+    if unfinished(out).exists() and not scale.resume and (not overwrite or in_use(unfinished(out))):
         raise FileExistsError(f"{unfinished(out)}: {state_of(unfinished(out))}")
     with _Stages(quiet) as stages:
         stages.show(_INPUT, 0, len(recipe.steps))
@@ -91,16 +91,24 @@ def make_result(
             stages.show(STORE, steps, steps)
             save_recording(recording, folder / STORE)
             _write_all(recording, folder, stages, steps, figures=figures)
-    shutil.rmtree(unfinished(out), ignore_errors=True)  # what an interrupted run left
+    if overwrite:
+        discard(unfinished(out))  # what an interrupted run left
     return recording
+
+
+def _is_finished(out: Path, scale: Scale) -> bool:
+    """Tell whether there is nothing left to resume."""
+    return scale.resume and (out / STORE).is_dir() and not (unfinished(out) / RESULTS).exists()
 
 
 def _in_blocks(
     given: xr.Dataset, recipe: Recipe, out: Path, scale: Scale, stages: _Stages, *, figures: bool, overwrite: bool
 ) -> xr.Dataset:
     """Analyse block by block in the unfinished folder, which keeps what is done; what is complete takes its place."""
-    if scale.resume and out.exists():
-        return analyze_in_blocks(given, recipe, out / STORE, resume=True)
+    if _is_finished(out, scale):
+        recording = analyze_in_blocks(given, recipe, out / STORE, resume=True)
+        discard(unfinished(out))
+        return recording
     with telling_of_disk(out), working_in(unfinished(out)) as notes:
         results = notes.folder / RESULTS
         if not scale.resume:
@@ -119,11 +127,10 @@ def _in_blocks(
             )
         for name in (TABLES, FIGURES):
             shutil.rmtree(results / name, ignore_errors=True)
-        steps = len(recipe.steps)
-        _write_all(recording, results, stages, steps, figures=figures)
+        _write_all(recording, results, stages, stages.steps, figures=figures)
         check_target(out, overwrite)
-        swap(results, out)
-    notes.remove()
+        swap(results, out.resolve())
+        notes.remove()
     return open_recording(out / STORE)
 
 
@@ -172,6 +179,7 @@ class _Stages:
 
     def __init__(self, quiet: bool) -> None:
         self._bar: Any = None
+        self.steps = 0  # of which the last stage was one, blocks included
         if sys.stderr.isatty() and not quiet:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -182,6 +190,7 @@ class _Stages:
 
     def show(self, stage: str, done: int, steps: int) -> None:
         """Name the stage that begins now; `done` steps of the recipe's `steps` are behind, reading and writing come on top."""
+        self.steps = steps
         if self._bar is not None:
             total = 1 + steps + len(_WRITING)
             self._bar.update(self._task, description=stage, completed=done + (stage != _INPUT), total=total)

@@ -230,7 +230,7 @@ def _lazily(path: Path, opened: xr.DataArray, *, in_chunks: bool) -> xr.DataArra
 
     from calcium_engine.io.chunks import Traces, is_ours
 
-    array, variable = ArrayOnDisk.read(path / str(opened.name)), opened.variable
+    array, variable = ArrayOnDisk.read(path.absolute() / str(opened.name)), opened.variable
     if is_ours(array) and opened.size > 0:
         lazy: Any = indexing.LazilyIndexedArray(Traces(array))
         lazy = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))  # type: ignore[no-untyped-call]
