@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 
@@ -69,11 +70,14 @@ def neurons_at_a_time(budget: int, at_once: int, per_neuron: int, chunk: int, n_
     held, smallest = resident(), min(chunk, n_neurons)
     room = (budget - held) // at_once
     if room < smallest * per_neuron:
-        from dask.utils import format_bytes
-
         raise CalciumError(
-            f"the memory budget is {format_bytes(budget)}, but the program and what it was given hold {format_bytes(held)} "
-            f"already, and each of {at_once} blocks at a time takes at least {format_bytes(smallest * per_neuron)} ({smallest} "
-            f"neurons, a chunk of the store); give {format_bytes(held + at_once * smallest * per_neuron)} or more (memory)"
+            f"the memory budget of a process is {_megabytes(budget)}, but the program and what it was given hold "
+            f"{_megabytes(held)} already, and each of {at_once} blocks at a time takes at least "
+            f"{_megabytes(smallest * per_neuron)} ({smallest} neurons, a chunk of the store); give each process "
+            f"{_megabytes(held + at_once * smallest * per_neuron)} or more (memory)"
         )
     return max(smallest, room // per_neuron // chunk * chunk)
+
+
+def _megabytes(number: float) -> str:
+    return f"{math.ceil(number / 1e6)} MB"

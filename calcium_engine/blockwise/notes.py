@@ -74,6 +74,8 @@ def discard(folder: Path) -> None:
 
 def in_use(folder: Path) -> bool:
     """Tell whether a process is at work in the folder."""
+    if not (folder / LOCK).exists():
+        return False
     try:
         with FileLock(folder / LOCK, timeout=0):
             return False
@@ -89,7 +91,7 @@ def state_of(folder: Path) -> str:
     Args:
         folder: of the analysis, or around the one folder that is.
     """
-    inner = next(iter(sorted(folder.rglob(f"*{SUFFIX}/{PLAN}"))), folder / PLAN).parent
+    inner = next(folder.glob(f"*/*{SUFFIX}/{PLAN}"), folder / PLAN).parent
     notes = Notes(inner)
     plan, done = notes.plan(), notes.done()
     if plan is None:

@@ -21,7 +21,7 @@ from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
 from calcium_engine.blockwise.notes import Notes, Plan, discard, same_plan, state_of, unfinished, working_in
 from calcium_engine.features import complete_features, see_traces
 from calcium_engine.io.atomic import check_parent, refuse_to_replace, swap
-from calcium_engine.io.integrity import MARKER, ArrayOnDisk, root_of
+from calcium_engine.io.integrity import MARKER, ArrayOnDisk, chunk_fault, root_of
 from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_rows
 from calcium_engine.io.store import is_trace, open_recording, rows_per_chunk
 from calcium_engine.noise import warn_of_correlated_noise
@@ -207,9 +207,11 @@ def _sequence(steps: Sequence[Step]) -> tuple[list[Step], list[Step], list[Step]
         if looked and (step.use == MASK or (step.use in OF_NEURONS and step.use in CHAIN)):
             raise CalciumError(
                 f"the recipe runs {step.use} after {looked}: block by block, what looks at single neurons comes first; "
-                "change the order, or leave out= away"
+                "change the order, or analyse in memory"
             )
         looked = step.use if step.use in CHAIN and step.use not in OF_NEURONS and step.use != MASK else looked
+    if FEATURES in [step.use for step in steps] and "detect_events" not in [step.use for step in steps]:
+        raise CalciumError(f"the recipe runs {FEATURES} without detect_events: block by block, it needs both")
     if any(step.use == MASK for step in steps[len(before) :]):
         raise CalciumError(f"the recipe runs {MASK} after other steps: block by block, it comes first")
     return before, in_blocks, after
@@ -316,10 +318,14 @@ class _Analysis:
         return same
 
     def is_written(self, first: int, stop: int) -> bool:
-        """Tell whether all chunks of some neurons are in the store."""
+        """Tell whether all chunks of some neurons are in the store, and whole."""
         rows = rows_per_chunk(self.prepared.sizes["frame"])
-        arrays = [ArrayOnDisk.read(self.notes.store / name) for name in self.work.traces]
-        return all((array.folder / array.key(i, 0)).is_file() for array in arrays for i in range(first // rows, -(-stop // rows)))
+        for array in (ArrayOnDisk.read(self.notes.store / name) for name in self.work.traces):
+            for key in (array.key(i, 0) for i in range(first // rows, -(-stop // rows))):
+                file = array.folder / key
+                if chunk_fault(array, key, file.read_bytes() if file.is_file() else None):
+                    return False
+        return True
 
     def finish(self, last: Finish, progress: Progress) -> None:
         """Join what the blocks left, run the steps that look at all neurons, and complete the store."""
@@ -382,6 +388,8 @@ def _kept_traces(keep: Sequence[str] | None, traces: list[str], after: list[Step
     Raises:
         CalciumError: a name that is neither a variable nor a group, or a trace that a later step reads is not kept.
     """
+    if isinstance(keep, str):
+        raise CalciumError(f"keep is {keep!r}, but must be a list of names, such as [{keep!r}]")
     if keep is None:
         kept = [name for name in traces if name not in INTERMEDIATES]
     else:

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(ending.code or 0)
         except (KeyboardInterrupt, _SignalReceived) as ending:
             number = ending.number if isinstance(ending, _SignalReceived) else signal.SIGINT
-            return _fail("interrupted", EXIT_SIGNAL + number)
+            return _fail("; ".join(["interrupted", *getattr(ending, "__notes__", [])]), EXIT_SIGNAL + number)
         except BrokenPipeError:
             # Whoever read our output has left. Python would complain once more when it closes stdout.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -109,7 +110,7 @@ def _in_blocks(
         recording = analyze_in_blocks(given, recipe, out / STORE, resume=True)
         discard(unfinished(out))
         return recording
-    with telling_of_disk(out), working_in(unfinished(out)) as notes:
+    with _kept_at_least(out), telling_of_disk(out), working_in(unfinished(out)) as notes:
         results = notes.folder / RESULTS
         if not scale.resume:
             shutil.rmtree(results, ignore_errors=True)
@@ -132,6 +133,17 @@ def _in_blocks(
         swap(results, out.resolve())
         notes.remove()
     return open_recording(out / STORE)
+
+
+@contextmanager
+def _kept_at_least(out: Path) -> Iterator[None]:
+    """Let whoever stops an analysis know what is left of it."""
+    try:
+        yield
+    except BaseException as ending:
+        if not isinstance(ending, Exception) and unfinished(out).exists():
+            ending.add_note(f"what is done is kept in {unfinished(out)}: go on with --resume")
+        raise
 
 
 def _write_all(recording: xr.Dataset, folder: Path, stages: _Stages, steps: int, *, figures: bool) -> None:
