@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 
 from common import run_child, table, write_json
 
@@ -27,12 +28,15 @@ def measure(repeats: int) -> tuple[dict[str, list[float]], dict[str, set[str]]]:
     codes = {"xarray, numba": CODE.format(modules="xarray, numba"), "calcium_engine": CODE.format(modules="calcium_engine")}
     spent: dict[str, list[float]] = {name: [] for name in codes}
     loaded: dict[str, set[str]] = {}
-    for turn in range(repeats + 1):
-        for name, code in codes.items():
-            milliseconds, modules = json.loads(run_child(code))
-            loaded[name] = set(modules)
-            if turn:
-                spent[name].append(milliseconds)
+    with tempfile.TemporaryDirectory() as folder:
+        # an installation has its bytecode, whatever this environment says of writing it
+        environment = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
+        for turn in range(repeats + 1):
+            for name, code in codes.items():
+                milliseconds, modules = json.loads(run_child(code, env=environment))
+                loaded[name] = set(modules)
+                if turn:
+                    spent[name].append(milliseconds)
     return spent, loaded
 
 
