@@ -523,20 +523,24 @@ def recorded_calls(recording: xr.Dataset) -> list[tuple[str, dict[str, Attr]]]:
     return calls
 
 
+_READ_BY = {"fluorescence": "estimate_baseline", "neuropil": "subtract_neuropil"}  # their own makers could make others
+
+
 def was_made(recording: xr.Dataset, name: str) -> bool:
     """Return whether a variable was made or read on the way to this recording, kept or not, by its history."""
-    read_by = {"fluorescence": "estimate_baseline", "neuropil": "subtract_neuropil"}  # their own makers could make others
-    step = read_by.get(name, VARIABLES[name].made_by)
+    step = _READ_BY.get(name, VARIABLES[name].made_by)
     return name in recording.variables or any(call == step for call, _ in recorded_calls(recording))
 
 
 def not_kept(recording: xr.Dataset) -> list[str]:
     """Return what is no longer in the recording: traces that were made or read on the way, and all that a step made."""
-    traces = [name for name, variable in VARIABLES.items() if variable.dims == _TRACE]
+    steps = {*CHAIN, *OFFSHOOTS}
+    made = {name for name, variable in VARIABLES.items() if variable.dims == _TRACE and variable.made_by in steps}
+    traces = [name for name in VARIABLES if name in made | {*_READ_BY}]
     gone = [name for name in traces if name not in recording.variables and was_made(recording, name)]
     for step, _ in recorded_calls(recording):
         results = [name for name, variable in VARIABLES.items() if variable.made_by == step and variable.dims != _TRACE]
-        if step in (*CHAIN, *OFFSHOOTS) and results and not any(name in recording.variables for name in results):
+        if step in steps and results and not any(name in recording.variables for name in results):
             gone.append(f"results of {step}")
     return gone
 
