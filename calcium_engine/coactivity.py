@@ -31,6 +31,7 @@ from calcium_engine.schema import (
 
 ROUNDING = 1e-9  # of a bin; what floating point leaves of a frame that lies on an edge
 WIDTH_TOLERANCE = 0.1
+AT_A_TIME = 2**18  # active places
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:
@@ -159,9 +160,19 @@ class Activity:
     @functools.cached_property
     def in_bins(self) -> tuple[np.ndarray, np.ndarray]:
         """The same; where events count, each pair once an event."""
-        low, high = (edge[self.places] for edge in self.bins.of_places())
+        edges = self.bins.of_places()
+        # some rows at a time: what is needed on the way is several times as large as the result
+        cuts = np.unique([*np.searchsorted(self.offsets, np.arange(0, len(self.places), AT_A_TIME)), len(self.offsets) - 1])
+        parts = [self._in_bins(edges, first, stop) for first, stop in pairwise(cuts.tolist())]
+        rows, bins = (np.concatenate([np.zeros(0, np.int64), *(part[k] for part in parts)]) for k in (0, 1))
+        return rows, bins
+
+    def _in_bins(self, edges: tuple[np.ndarray, np.ndarray], first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Row and bin of the activity of some rows; `edges` are the first and the last bin that hold each place."""
+        places = self.places[self.offsets[first] : self.offsets[stop]]
+        low, high = (edge[places] for edge in edges)
         many = np.maximum(high - low + 1, 0)
-        rows = np.repeat(self.rows, many)
+        rows = np.repeat(np.repeat(np.arange(first, stop), np.diff(self.offsets[first : stop + 1])), many)
         bins = np.repeat(low - (np.cumsum(many) - many), many) + np.arange(many.sum())
         keys = rows * max(1, len(self.bins.first)) + bins
         return np.divmod(distinct(keys) if self.once else np.sort(keys), max(1, len(self.bins.first)))

@@ -72,9 +72,11 @@ def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.nda
         var(f"event_{name}").check(recording).values for name in ("amplitude", "fwhm", "rise", "decay")
     )
     compound = (var("event_flags").check(recording).values & EVENT_FLAGS["compound"]) > 0
-    order = np.lexsort((onset, rows))  # events or neurons may have been put in another order
-    rows, onset, epoch, compound = rows[order], onset[order], epoch[order], compound[order]
-    amplitude, fwhm, rise, decay = amplitude[order], fwhm[order], rise[order], decay[order]
+    later, same = rows[1:] > rows[:-1], rows[1:] == rows[:-1]
+    if not (later | (same & (onset[1:] >= onset[:-1]))).all():  # events or neurons were put in another order
+        order = np.lexsort((onset, rows))
+        rows, onset, epoch, compound = rows[order], onset[order], epoch[order], compound[order]
+        amplitude, fwhm, rise, decay = amplitude[order], fwhm[order], rise[order], decay[order]
     n_neurons = recording.sizes["neuron"]
     edges = np.searchsorted(rows, np.arange(n_neurons + 1))
     follows = (np.diff(rows) == 0) & (np.diff(epoch) == 0)  # an interval across a gap is nobody's

@@ -215,8 +215,16 @@ def exact_null(activity: Activity, scheme: Scheme, observed: int) -> Null:
         laws.append(part.laws(n_counts))
         group[part.bins] = used + (np.arange(len(part.bins)) if len(laws[-1]) > 1 else 0)
         used += len(laws[-1])
-    tails = np.minimum(np.cumsum(np.concatenate(laws)[:, ::-1], axis=1)[:, ::-1], 1.0)
+    tails = _tails(laws[0] if len(laws) == 1 else np.concatenate(laws))
     return Null(group, tails, tails, exact=True)
+
+
+def _tails(laws: np.ndarray) -> np.ndarray:
+    """Turn each law into the chance of at least so many, in its place: there may be a law for each bin."""
+    for first in range(0, len(laws), 256):
+        some = laws[first : first + 256]
+        some[:] = np.minimum(np.cumsum(some[:, ::-1], axis=1)[:, ::-1], 1.0)
+    return laws
 
 
 def _largest_step(activity: Activity, scheme: Scheme) -> int:

@@ -330,7 +330,7 @@ class _Analysis:
     def finish(self, last: Finish, progress: Progress) -> None:
         """Join what the blocks left, run the steps that look at all neurons, and complete the store."""
         n_blocks = len(self.edges) - 1
-        whole, seen = self.joined([record for k in range(n_blocks) if (record := self.notes.recall(k)) is not None])
+        whole, seen = self.joined(n_blocks)
         for place, step in enumerate(self.after):
             progress(step.use, n_blocks + place, n_blocks + len(self.after))
             if step.use == FEATURES:
@@ -343,14 +343,19 @@ class _Analysis:
         small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
         finish(self.notes.store, small.drop_vars(_not_asked_for(small, self.keep)))
 
-    def joined(self, records: list[xr.Dataset]) -> tuple[xr.Dataset, xr.Dataset]:
+    def joined(self, n_blocks: int) -> tuple[xr.Dataset, xr.Dataset]:
         """Return the recording after all blocks, its traces not read, and what those say for the features."""
+        records = [record for k in range(n_blocks) if (record := self.notes.recall(k)) is not None]
+        history, parts = records[0].attrs["history"], [dict(record.variables) for record in records]
+        del records
         joined = {}
-        for name, variable in records[0].variables.items():
+        for name in list(parts[0]):
+            variable = parts[0][name]
             along = [dim for dim in ("neuron", "event", "block") if dim in variable.dims]
-            values = [record.variables[name].values for record in records]
-            together = np.concatenate(values, axis=variable.dims.index(along[0])) if along else variable.values
+            values = [part.pop(name).values for part in parts]  # column by column: there may be many events
+            together = np.concatenate(values, axis=variable.dims.index(along[0])) if along else values[0]
             joined[str(name)] = xr.Variable(variable.dims, together, variable.attrs)
+            del variable, values
         whole = self.prepared
         if "artifact" in whole.variables:
             whole = whole.assign({name: _in_chunks(whole[name]).where(~whole["artifact"]) for name in _maskable(whole)})
@@ -361,7 +366,7 @@ class _Analysis:
         whole = whole.assign({name: written.variables[name] for name in self.work.traces})
         seen = {name.removeprefix(SEEN): variable for name, variable in joined.items() if name.startswith(SEEN)}
         return (
-            whole.assign_attrs(history=records[0].attrs["history"]),
+            whole.assign_attrs(history=history),
             xr.Dataset(seen, coords={"neuron": self.prepared["neuron"].variable}),
         )
 
