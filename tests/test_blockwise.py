@@ -531,7 +531,7 @@ def test_a_run_in_memory_leaves_alone_what_another_process_makes(given_store, tm
 def test_progress_never_goes_back(given_store, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(
-        result._Stages, "show", lambda self, stage, done, steps: (setattr(self, "steps", steps), shown.append(done))
+        result.Stages, "show", lambda self, stage, done, steps: (setattr(self, "steps", steps), shown.append(done))
     )
     given = str(tmp_path / "given.zarr")
     assert main(["run", given, "--out", str(tmp_path / "out"), "--memory", str(budget(8, traces=10)), "--no-figures"]) == 0

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import xarray as xr
@@ -20,6 +18,7 @@ from calcium_engine.blockwise.cluster import cluster
 from calcium_engine.blockwise.memory import budget_of, memory_needed
 from calcium_engine.blockwise.notes import discard, in_use, state_of, unfinished, working_in
 from calcium_engine.blockwise.run import telling_of_disk
+from calcium_engine.cli.progress import INPUT, Stages
 from calcium_engine.io import open_recording, save_recording
 from calcium_engine.io.atomic import check_parent, replacing, swap
 from calcium_engine.recipe import Recipe
@@ -34,7 +33,6 @@ TABLES = "tables"
 FIGURES = "figures"
 REPORT = "report.html"
 RESULTS = "results"  # in the unfinished folder
-_INPUT = "input"
 _WRITING = (STORE, TABLES, FIGURES, REPORT)
 
 
@@ -76,8 +74,8 @@ def make_result(
     check_parent(out)
     if unfinished(out).exists() and not scale.resume and (not overwrite or in_use(unfinished(out))):
         raise FileExistsError(f"{unfinished(out)}: {state_of(unfinished(out))}")
-    with _Stages(quiet) as stages:
-        stages.show(_INPUT, 0, len(recipe.steps))
+    with Stages(quiet, len(_WRITING)) as stages:
+        stages.show(INPUT, 0, len(recipe.steps))
         given = load()
         fitted = recipe.fitted_to(given, settings=settings, indicator=indicator, seed=seed)
         given = labelled(given, fitted, indicator)
@@ -103,7 +101,7 @@ def _is_finished(out: Path, scale: Scale) -> bool:
 
 
 def _in_blocks(
-    given: xr.Dataset, recipe: Recipe, out: Path, scale: Scale, stages: _Stages, *, figures: bool, overwrite: bool
+    given: xr.Dataset, recipe: Recipe, out: Path, scale: Scale, stages: Stages, *, figures: bool, overwrite: bool
 ) -> xr.Dataset:
     """Analyse block by block in the unfinished folder, which keeps what is done; what is complete takes its place."""
     if _is_finished(out, scale):
@@ -146,7 +144,7 @@ def _kept_at_least(out: Path) -> Iterator[None]:
         raise
 
 
-def _write_all(recording: xr.Dataset, folder: Path, stages: _Stages, steps: int, *, figures: bool) -> None:
+def _write_all(recording: xr.Dataset, folder: Path, stages: Stages, steps: int, *, figures: bool) -> None:
     """Write recipe, tables, figures and report beside the store."""
     (folder / RECIPE).write_text(recording.attrs["recipe"], encoding="utf-8")
     stages.show(TABLES, steps + 1, steps)
@@ -184,34 +182,3 @@ def summary(recording: xr.Dataset) -> str:
     ]
     neurons = recording.sizes["neuron"]
     return f"{neurons} neuron{'s' * (neurons != 1)}, {minutes:.1f} min: {', '.join(found) or 'no events were sought'}"
-
-
-class _Stages:
-    """A line on stderr with the stage and the time left; nothing where nobody watches."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._bar: Any = None
-        self.steps = 0  # of which the last stage was one, blocks included
-        if sys.stderr.isatty() and not quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task(_INPUT, total=None)
-
-    def show(self, stage: str, done: int, steps: int) -> None:
-        """Name the stage that begins now; `done` steps of the recipe's `steps` are behind, reading and writing come on top."""
-        self.steps = steps
-        if self._bar is not None:
-            total = 1 + steps + len(_WRITING)
-            self._bar.update(self._task, description=stage, completed=done + (stage != _INPUT), total=total)
-
-    def __enter__(self) -> _Stages:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
