@@ -478,7 +478,7 @@ OFFSHOOTS = {
 }
 
 
-def _maker(name: str, array: xr.DataArray) -> str | None:
+def maker_of(name: str, array: xr.DataArray) -> str | None:
     """Return the step that made a variable, by its attribute or, where xarray has dropped that, by its name."""
     declared = VARIABLES[name].made_by if name in VARIABLES else None
     return array.attrs.get("made_by", declared)
@@ -490,7 +490,7 @@ def fresh(recording: xr.Dataset, step: str) -> xr.Dataset:
         return recording  # the first check() says what is wrong
     stale = {step, *CHAIN[CHAIN.index(step) + 1 :]} if step in CHAIN else {step}
     stale |= {offshoot for offshoot, after in OFFSHOOTS.items() if after in stale}
-    gone = [name for name, array in recording.data_vars.items() if _maker(str(name), array) in stale]
+    gone = [name for name, array in recording.data_vars.items() if maker_of(str(name), array) in stale]
     kept = recording.drop_vars(gone)
     used = {dim for array in kept.data_vars.values() for dim in array.dims} | {"neuron", "frame"}
     unused = {dim for name in gone for dim in recording[name].dims} - used

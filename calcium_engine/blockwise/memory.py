@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
+from calcium_engine.io.store import is_trace
 from calcium_engine.schema import CalciumError
 
 SHARE = 0.25  # of the memory that is free, where no budget is given
@@ -49,7 +50,7 @@ def bytes_per_neuron(dtypes: Iterable[np.dtype], n_frames: int) -> int:
 
 def memory_needed(recording: xr.Dataset) -> int:
     """Return about how many bytes it takes to analyse a recording as a whole: eight traces of float32 beside its own."""
-    own = [array.dtype for array in recording.data_vars.values() if {"neuron", "frame"} == set(array.dims)]
+    own = [array.dtype for array in recording.data_vars.values() if is_trace(array)]
     made = [np.dtype(np.float32)] * 8
     return recording.sizes["neuron"] * bytes_per_neuron([*own, *made], recording.sizes["frame"])
 

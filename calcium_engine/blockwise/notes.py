@@ -166,14 +166,8 @@ class Notes:
         """Return the small results of a block; None where it is not finished."""
         try:
             return load_small(self._path(block))
-        except (
-            FileNotFoundError,
-            BadZipFile,
-            EOFError,
-            ValueError,
-            KeyError,
-        ):  # a file system that lost power may keep a name without its content
-            return None
+        except (FileNotFoundError, BadZipFile, EOFError, ValueError, KeyError):
+            return None  # never written, or a name whose content was lost with the power
 
     def _path(self, block: int) -> Path:
         return self.folder / BLOCKS / f"{block:06d}.npz"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from calcium_engine.blockwise.choice import FEATURES, MASK, TRACE, is_read, kept_traces, not_asked_for, results_of, sequence
 from calcium_engine.blockwise.cluster import current_client, each, room
 from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
 from calcium_engine.blockwise.notes import Notes, Plan, discard, same_plan, state_of, unfinished, working_in
@@ -26,31 +27,8 @@ from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_ro
 from calcium_engine.io.store import is_trace, open_recording, rows_per_chunk
 from calcium_engine.noise import warn_of_correlated_noise
 from calcium_engine.recipe import Progress, Recipe, Step, run_step
-from calcium_engine.schema import CHAIN, TRACES, VARIABLES, CalciumError, NeuronsWarning, fresh, warn
+from calcium_engine.schema import TRACES, CalciumError, NeuronsWarning, fresh, warn
 
-MASK, FEATURES = "mask_artifacts", "compute_features"
-# Steps whose result for a neuron depends on that neuron alone. Of the features, those that look at traces do.
-OF_NEURONS = (
-    "subtract_neuropil",
-    "estimate_noise",
-    "estimate_baseline",
-    "compute_dff",
-    "subtract_background",
-    "denoise",
-    "deconvolve",
-    "detect_events",
-    FEATURES,
-)
-TRACE = ("neuron", "frame")
-INTERMEDIATES = ("fluorescence_corrected", "baseline", "background")  # on the way to the next trace
-GROUPS = {  # what can be kept, besides variables by name: all that these steps make
-    "events": ("detect_events",),
-    "features": ("subtract_neuropil", "estimate_noise", "estimate_baseline", "compute_dff", FEATURES),
-    "retention": ("retention_test",),
-    "coactivity": ("compute_coactivity", "compute_pairwise"),
-    "ensemble_events": ("find_ensemble_events",),
-    "ensembles": ("find_ensembles", "ensemble_power"),
-}
 SEEN = "seen_"  # marks what a block's traces say for the features
 
 Finish = Callable[[xr.Dataset], xr.Dataset]
@@ -146,10 +124,7 @@ class Work:
         notes = Notes(self.folder)
         for name in self.traces:
             write_rows(notes.store, name, first, result[name].transpose(*TRACE).values, flush=True)
-        made = {step.use for step in self.steps}
-        small = {
-            name: array.variable for name, array in result.data_vars.items() if not is_trace(array) and _maker(array) in made
-        }
+        small = {name: result[name].variable for name in results_of(result, {step.use for step in self.steps})}
         small |= {f"{SEEN}{name}": part.variable for name, part in seen.data_vars.items()}
         about = {"made_from": checksum(block), "history": result.attrs.get("history", "")}
         notes.keep(number, xr.Dataset(small, attrs=about))
@@ -193,42 +168,18 @@ def checksum(block: xr.Dataset) -> int:
     return value
 
 
-def _sequence(steps: Sequence[Step]) -> tuple[list[Step], list[Step], list[Step]]:
-    """Part the steps into those before the blocks, those in them, and those after; features are in both of the latter.
-
-    Raises:
-        CalciumError: the recipe goes back to traces after it has looked at the population.
-    """
-    before = [step for step in steps if step.use == MASK]
-    in_blocks = [step for step in steps if step.use in OF_NEURONS]
-    after = [step for step in steps if step.use not in (MASK, *OF_NEURONS) or step.use == FEATURES]
-    looked = ""
-    for step in steps:
-        if looked and (step.use == MASK or (step.use in OF_NEURONS and step.use in CHAIN)):
-            raise CalciumError(
-                f"the recipe runs {step.use} after {looked}: block by block, what looks at single neurons comes first; "
-                "change the order, or analyse in memory"
-            )
-        looked = step.use if step.use in CHAIN and step.use not in OF_NEURONS and step.use != MASK else looked
-    if FEATURES in [step.use for step in steps] and "detect_events" not in [step.use for step in steps]:
-        raise CalciumError(f"the recipe runs {FEATURES} without detect_events: block by block, it needs both")
-    if any(step.use == MASK for step in steps[len(before) :]):
-        raise CalciumError(f"the recipe runs {MASK} after other steps: block by block, it comes first")
-    return before, in_blocks, after
-
-
 class _Analysis:
     """An analysis on its way: what it has to do, and how far it is."""
 
     def __init__(self, recording: xr.Dataset, recipe: Recipe, notes: Notes, keep: Sequence[str] | None) -> None:
         self.recipe, self.notes, self.keep = recipe, notes, keep
-        before, in_blocks, self.after = _sequence(recipe.for_recording(recording))
+        before, in_blocks, self.after = sequence(recipe.for_recording(recording))
         if recording["neuron"].dtype == object:
             recording = recording.assign_coords(neuron=recording["neuron"].astype(str))  # as a store has them
         self.prepared = _masked(recording, before) if before else recording
         if in_blocks:
             self.prepared = fresh(self.prepared, in_blocks[0].use)
-        passed = [name for name, array in self.prepared.data_vars.items() if is_trace(array) and not _is_read(str(name))]
+        passed = [name for name, array in self.prepared.data_vars.items() if is_trace(array) and not is_read(str(name))]
         self.unread = [str(name) for name in passed if keep is not None and name not in keep]
         self.work = Work(tuple(in_blocks), (), notes.folder)
         with warnings.catch_warnings():
@@ -236,7 +187,7 @@ class _Analysis:
             # a mistake in the recipe shows before anything is made, and so does what it makes
             sample, _ = self.work.results(loaded(self.block(0, 1)), 0)
         self.traces = {str(name): array for name, array in sample.data_vars.items() if is_trace(array)}
-        self.work = replace(self.work, traces=_kept_traces(keep, list(self.traces), self.after))
+        self.work = replace(self.work, traces=kept_traces(keep, list(self.traces), self.after))
         self.edges: list[int] = []
 
     def block(self, first: int, stop: int) -> xr.Dataset:
@@ -321,10 +272,9 @@ class _Analysis:
         """Tell whether all chunks of some neurons are in the store, and whole."""
         rows = rows_per_chunk(self.prepared.sizes["frame"])
         for array in (ArrayOnDisk.read(self.notes.store / name) for name in self.work.traces):
-            for key in (array.key(i, 0) for i in range(first // rows, -(-stop // rows))):
-                file = array.folder / key
-                if chunk_fault(array, key, file.read_bytes() if file.is_file() else None):
-                    return False
+            keys = [array.key(i, 0) for i in range(first // rows, -(-stop // rows))]
+            if any(chunk_fault(array, key, array.data(key)) for key in keys):
+                return False
         return True
 
     def finish(self, last: Finish, progress: Progress) -> None:
@@ -341,7 +291,7 @@ class _Analysis:
             warn_of_correlated_noise(whole)
         whole = last(whole)
         small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
-        finish(self.notes.store, small.drop_vars(_not_asked_for(small, self.keep)))
+        finish(self.notes.store, small.drop_vars(not_asked_for(small, self.keep)))
 
     def joined(self, n_blocks: int) -> tuple[xr.Dataset, xr.Dataset]:
         """Return the recording after all blocks, its traces not read, and what those say for the features."""
@@ -371,11 +321,6 @@ class _Analysis:
         )
 
 
-def _is_read(trace: str) -> bool:
-    """Tell whether a step may read a trace that a recording comes with; others are only passed on."""
-    return trace in VARIABLES and not trace.startswith(("true_", "spikes_"))
-
-
 def _masked(recording: xr.Dataset, before: list[Step]) -> xr.Dataset:
     """Find the artefacts, which takes a look at all traces; these are masked when they are read (`loaded`)."""
     masked = _in_chunks(recording)
@@ -385,42 +330,3 @@ def _masked(recording: xr.Dataset, before: list[Step]) -> xr.Dataset:
     if "epoch" in masked.coords:
         found = found.assign_coords(epoch=masked["epoch"].compute())
     return found.assign_attrs(masked.attrs)
-
-
-def _kept_traces(keep: Sequence[str] | None, traces: list[str], after: list[Step]) -> tuple[str, ...]:
-    """Return which traces are written.
-
-    Raises:
-        CalciumError: a name that is neither a variable nor a group, or a trace that a later step reads is not kept.
-    """
-    if isinstance(keep, str):
-        raise CalciumError(f"keep is {keep!r}, but must be a list of names, such as [{keep!r}]")
-    if keep is None:
-        kept = [name for name in traces if name not in INTERMEDIATES]
-    else:
-        small = [name for name, variable in VARIABLES.items() if variable.dims != TRACE]
-        unknown = [name for name in keep if name not in (*traces, *small, *GROUPS)]
-        if unknown:
-            raise CalciumError(
-                f"keep names {unknown[0]!r}, but there will be the traces {', '.join(traces)}, and {', '.join(GROUPS)}"
-            )
-        kept = [name for name in traces if name in keep]
-    reads = any(step.use == "compute_coactivity" and step.arguments.get("source") == "deconvolved" for step in after)
-    if reads and "deconvolved" not in kept:
-        raise CalciumError(
-            "compute_coactivity(source='deconvolved') reads 'deconvolved', which must be among what is kept (keep)"
-        )
-    return tuple(kept)
-
-
-def _not_asked_for(small: xr.Dataset, keep: Sequence[str] | None) -> list[str]:
-    """Return the results that were not asked for; what the recording came with stays."""
-    if keep is None:
-        return []
-    asked = {maker for name in keep for maker in GROUPS.get(name, ())}
-    made = {maker for makers in GROUPS.values() for maker in makers}
-    return [str(name) for name, array in small.data_vars.items() if name not in keep and _maker(array) in made - asked]
-
-
-def _maker(array: xr.DataArray) -> str:
-    return str(array.attrs.get("made_by", ""))

@@ -128,10 +128,7 @@ class Traces(BackendArray):
 
     def _decode(self, i: int, out: np.ndarray) -> np.ndarray:
         key = self.array.key(i, 0)
-        try:
-            data: bytes | None = (self.array.folder / key).read_bytes()
-        except FileNotFoundError:
-            data = None
+        data = self.array.data(key)
         fault = chunk_fault(self.array, key, data)
         if fault is None and data is not None:
             packed = np.frombuffer(data, np.uint8)[:-CHECKSUM_BYTES]  # a view

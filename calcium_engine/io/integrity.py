@@ -73,6 +73,13 @@ class ArrayOnDisk:
         """Return the file that holds one chunk, by its place along each dimension."""
         return self.separator.join(["c", *map(str, place)])
 
+    def data(self, key: str) -> bytes | None:
+        """Return what a chunk file holds; None where there is none."""
+        try:
+            return (self.folder / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def place(self, key: str) -> tuple[int, ...]:
         """Return a chunk's place along each dimension, by its file."""
         return tuple(int(part) for part in key.split(self.separator)[1:])
@@ -308,8 +315,7 @@ def _chunk_faults(array: ArrayOnDisk, examined: Examined) -> list[str]:
     """Read the chunks of an array, and say what is wrong with them."""
     faults = []
     for key in array.keys:
-        file = array.folder / key
-        data = file.read_bytes() if file.is_file() else None
+        data = array.data(key)
         examined.chunks += data is not None
         examined.read += len(data or b"")
         faults.append(chunk_fault(array, key, data) if array.has_checksums else _undecodable(array, key))
