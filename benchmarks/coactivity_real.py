@@ -16,7 +16,7 @@ from coactivity_bars import Bar
 from common import table
 
 import calcium_engine as ce
-from calcium_engine.coactivity import activity_of
+from calcium_engine.coactivity import activity_of, joined
 
 # File below the folder of data, and how it is read
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -75,7 +75,7 @@ def _from_raster(path: Path) -> xr.Dataset | None:
 
 def probabilities(counted: xr.Dataset) -> np.ndarray:
     """Share of active bins of each neuron."""
-    rows, _ = activity_of(counted).in_bins
+    rows, _ = joined(activity_of(counted).in_bins())
     return np.bincount(rows, minlength=counted.sizes["neuron"]) / counted.sizes["bin"]
 
 

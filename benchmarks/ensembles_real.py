@@ -17,7 +17,7 @@ from ensembles_chance import with_activity
 from ensembles_methods import OURS
 
 import calcium_engine as ce
-from calcium_engine.coactivity import activity_of
+from calcium_engine.coactivity import activity_of, joined
 from calcium_engine.membership import best_match
 
 PUBLISHED = {"zf_20151104": "population/zf_20151104-f1/zf_20151104-f1_assembly_assignments.csv"}
@@ -90,7 +90,7 @@ def _published(path: Path, n_neurons: int) -> np.ndarray:
 
 def _stands_out(counted: xr.Dataset, published: np.ndarray, seed: int) -> dict[str, Any]:
     """Ask of each published assembly whether its members are active together more than when each is shifted by itself."""
-    rows, bins = activity_of(counted).in_bins
+    rows, bins = joined(activity_of(counted).in_bins())
     raster = np.zeros((counted.sizes["neuron"], counted.sizes["bin"]), dtype=np.int64)
     raster[rows, bins] = 1
     rng, result = np.random.default_rng(seed), []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -151,31 +151,46 @@ class Activity:
         """Row of each active place."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
-    def neurons_in_bins(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return row and bin of all activity, ordered by row and bin, each pair once."""
-        rows, bins = self.in_bins
+    def pieces(self, order: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield row and place of all activity, of some rows at a time: what is made of them may be many times as large.
+
+        `order` says which neurons come one after the other, and so what row each of them is; by default as they are.
+        """
+        order = np.arange(len(self.offsets) - 1) if order is None else order
+        many, starts = np.diff(self.offsets)[order], self.offsets[:-1][order]
+        before = np.concatenate([[0], np.cumsum(many)])
+        cuts = np.unique([*np.searchsorted(before, np.arange(0, before[-1], AT_A_TIME)), len(order)])
+        for first, stop in pairwise(cuts.tolist()):
+            own = slice(first, stop)
+            at = np.arange(before[first], before[stop]) + np.repeat(starts[own] - before[own], many[own])
+            yield np.repeat(np.arange(first, stop), many[own]), self.places[at]
+
+    def in_bins(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield row and bin of all activity, ordered by row and bin, of some rows at a time; each pair once, or once an event."""
+        lowest, highest = self.bins.of_places()
         n_bins = max(1, len(self.bins.first))
-        return (rows, bins) if self.once else np.divmod(distinct(rows * n_bins + bins), n_bins)
+        for rows, places in self.pieces():
+            low, many = lowest[places], np.maximum(highest[places] - lowest[places] + 1, 0)
+            bins = np.repeat(low - (np.cumsum(many) - many), many) + np.arange(many.sum())
+            keys = np.repeat(rows, many) * n_bins + bins
+            yield np.divmod(distinct(keys) if self.once else np.sort(keys), n_bins)
 
-    @functools.cached_property
-    def in_bins(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same; where events count, each pair once an event."""
-        edges = self.bins.of_places()
-        # some rows at a time: what is needed on the way is several times as large as the result
-        cuts = np.unique([*np.searchsorted(self.offsets, np.arange(0, len(self.places), AT_A_TIME)), len(self.offsets) - 1])
-        parts = [self._in_bins(edges, first, stop) for first, stop in pairwise(cuts.tolist())]
-        rows, bins = (np.concatenate([np.zeros(0, np.int64), *(part[k] for part in parts)]) for k in (0, 1))
-        return rows, bins
+    def neurons_in_bins(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the same, each pair once."""
+        n_bins = max(1, len(self.bins.first))
+        for rows, bins in self.in_bins():
+            yield (rows, bins) if self.once else np.divmod(distinct(rows * n_bins + bins), n_bins)
 
-    def _in_bins(self, edges: tuple[np.ndarray, np.ndarray], first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Row and bin of the activity of some rows; `edges` are the first and the last bin that hold each place."""
-        places = self.places[self.offsets[first] : self.offsets[stop]]
-        low, high = (edge[places] for edge in edges)
-        many = np.maximum(high - low + 1, 0)
-        rows = np.repeat(np.repeat(np.arange(first, stop), np.diff(self.offsets[first : stop + 1])), many)
-        bins = np.repeat(low - (np.cumsum(many) - many), many) + np.arange(many.sum())
-        keys = rows * max(1, len(self.bins.first)) + bins
-        return np.divmod(distinct(keys) if self.once else np.sort(keys), max(1, len(self.bins.first)))
+    def counts(self) -> np.ndarray:
+        """Return the coactivity: how many are active in each bin."""
+        n_bins = len(self.bins.first)
+        return sum((np.bincount(bins, minlength=n_bins) for _, bins in self.in_bins()), np.zeros(n_bins, np.int64))
+
+
+def joined(pieces: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Put pieces of activity together."""
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64)), *pieces]
+    return np.concatenate([rows for rows, _ in found]), np.concatenate([places for _, places in found])
 
 
 def _bursts(recording: xr.Dataset, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -222,12 +237,11 @@ def make_activity(
 
 def _in_places(rows: np.ndarray, frames: np.ndarray, n_neurons: int, bins: Bins, count: str) -> Activity:
     """Sort activity by neuron and place."""
-    place = bins.place_of_frame[frames]
-    rows, place = rows[place >= 0], place[place >= 0]
-    n_places = max(1, int(bins.rings[-1]))
-    keys = rows * n_places + place
-    rows, places = np.divmod(distinct(keys) if count == "neurons" else np.sort(keys), n_places)
-    return Activity(places, np.searchsorted(rows, np.arange(n_neurons + 1)), bins, count == "neurons")
+    place, n_places = bins.place_of_frame[frames], max(1, int(bins.rings[-1]))
+    keys = (rows * n_places + place)[place >= 0]
+    keys = distinct(keys) if count == "neurons" else np.sort(keys)
+    offsets = np.searchsorted(keys, np.arange(n_neurons + 1) * n_places)
+    return Activity(keys % n_places, offsets, bins, count == "neurons")
 
 
 def compute_coactivity(
@@ -289,7 +303,7 @@ def compute_coactivity(
         raise CalciumError(
             f"a bin of {bin:g} s ({bin * rate:.3g} frames) is longer than the recording or any epoch; give a shorter bin"
         )
-    _, active = make_activity(recording, bins, source, count, threshold).in_bins
+    counts = make_activity(recording, bins, source, count, threshold).counts().astype(np.int32)
     effective = float(bin) if binning == "edges" else float(bins.width[0]) / rate
     if abs(effective - bin) > WIDTH_TOLERANCE * bin:
         width = int(bins.width[0])
@@ -300,7 +314,6 @@ def compute_coactivity(
     chosen: dict[str, Attr | None] = {"binning": binning, "source": source, "count": count}
     if source == "deconvolved":
         chosen["threshold"] = float(threshold)
-    counts = np.bincount(active, minlength=len(bins.first)).astype(np.int32)
     what = f"neurons {WHEN[source]} in the bin" if count == "neurons" else f"event {source}s in the bin"
     result = recording.assign(
         coactivity=var("coactivity").wrap(counts, bin_s=float(bin), bin_width_s=effective, long_name=what, **chosen)
@@ -323,6 +336,6 @@ def activity_of(recording: xr.Dataset) -> Activity:
     activity = make_activity(
         recording, bins, str(how.get("source", "onset")), str(how.get("count", "neurons")), float(how.get("threshold", 3.0))
     )
-    if not np.array_equal(np.bincount(activity.in_bins[1], minlength=len(bins.first)), coactivity.values):
+    if not np.array_equal(activity.counts(), coactivity.values):
         raise CalciumError("the coactivity is not that of this recording, as after a selection; run compute_coactivity() again")
     return activity

@@ -19,10 +19,12 @@ FEW = 5  # events, fewer of which show no order
 
 def core_activity(activity: Activity, cores: np.ndarray) -> np.ndarray:
     """Count the core neurons that are active in each bin (ensemble × bin)."""
-    rows, bins = activity.neurons_in_bins()
     n_bins = len(activity.bins.first)
-    counts = [np.bincount(bins[core[rows]], minlength=n_bins) for core in cores]
-    return np.array(counts, np.int64).reshape(len(cores), n_bins)
+    counts = np.zeros((len(cores), n_bins), np.int64)
+    for rows, bins in activity.neurons_in_bins():
+        for count, core in zip(counts, cores, strict=True):
+            count += np.bincount(bins[core[rows]], minlength=n_bins)
+    return counts
 
 
 def over_chance(counts: np.ndarray, cores: np.ndarray, chance: np.ndarray) -> np.ndarray:
@@ -109,6 +111,8 @@ def _nearest_onsets(recording: xr.Dataset, participation: np.ndarray, members: n
     centre = recording["ensemble_event_time"].values
     start = recording["ensemble_event_start"].values
     stop = start + recording["ensemble_event_duration"].values
+    own = np.isin(rows, members)
+    rows, onset = rows[own], onset[own]
     order = np.lexsort((onset, rows))
     rows, onset = rows[order], onset[order]
     first = np.searchsorted(rows, np.arange(participation.shape[1] + 1))

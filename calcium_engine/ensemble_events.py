@@ -314,12 +314,12 @@ def _ensemble_events(
 ) -> dict[str, np.ndarray]:
     """Who takes part in each ensemble event, and when it is."""
     peaks, stretches = _stretches(activity, counts, tested.verdict.significant)
-    rows, bins = activity.in_bins
     participation = np.zeros((len(peaks), recording.sizes["neuron"]), bool)
     event_of_bin = np.full(len(counts), -1)
     event_of_bin[peaks] = np.arange(len(peaks))
-    inside = event_of_bin[bins] >= 0
-    participation[event_of_bin[bins[inside]], rows[inside]] = True
+    for rows, bins in activity.in_bins():
+        inside = event_of_bin[bins] >= 0
+        participation[event_of_bin[bins[inside]], rows[inside]] = True
     kept = participation.sum(axis=1) >= min_neurons
     peaks, participation = peaks[kept], participation[kept]
     first = np.array([s[0] for s, keep in zip(stretches, kept, strict=True) if keep], np.int64)

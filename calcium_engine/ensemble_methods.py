@@ -65,12 +65,15 @@ def make_search(
 ) -> Search:
     """Look up what both methods look at."""
     participation, activity = recording["participation"].values, activity_of(recording)
-    rows, bins = activity.neurons_in_bins()
-    n_neurons = recording.sizes["neuron"]
-    chance = np.bincount(rows, minlength=n_neurons) / max(1, len(activity.bins.first))
+    n_neurons, inside = recording.sizes["neuron"], _inside_events(recording)
+    active, outside = np.zeros(n_neurons), np.zeros(n_neurons)
+    for rows, bins in activity.neurons_in_bins():
+        active += np.bincount(rows, minlength=n_neurons)
+        outside += np.bincount(rows[~inside[bins]], minlength=n_neurons)
+    chance = active / max(1, len(activity.bins.first))
     # an ensemble that makes up most of its neurons' activity would be no more than chance by the share of all activity; one more
     # each, so that those with little activity besides are not beyond chance wherever they take part
-    outside = np.bincount(rows[~_inside_events(recording)[bins]], minlength=n_neurons) + (chance > 0)
+    outside += chance > 0
     propensity = outside / max(1, outside.sum())
     tree = make_tree(distances(participation), linkage)
     return Search(recording, participation, activity, chance, propensity, tree, linkage, cut, variance, min_events, seed)

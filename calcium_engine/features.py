@@ -19,7 +19,7 @@ from calcium_engine.schema import COORDINATES, EVENT_FLAGS, CalciumError, fresh,
 BURST_INTERVALS = 2  # a burst is at least this many intervals in a row, each no longer than burst_interval
 FANO_WINDOW = 10.0  # s
 COUPLING_BIN = 1.0  # s
-ROWS = 1000  # neurons at a time whose windows are counted
+ROWS = 1000  # neurons at a time whose events or windows are looked at
 
 
 def _cv(values: np.ndarray) -> float:
@@ -51,57 +51,55 @@ def _burst_share(short: np.ndarray) -> float:
 
 
 def _medians(rows: np.ndarray, values: np.ndarray, n_rows: int) -> np.ndarray:
-    """Return the median of each row's values that are not NaN; of all rows at once, since there may be many with few events."""
-    known = ~np.isnan(values)
-    rows, values = rows[known], values[known]
-    order = np.lexsort((values, rows))
-    edges, values = np.searchsorted(rows[order], np.arange(n_rows + 1)), values[order]
-    many, medians = np.diff(edges), np.full(n_rows, np.nan)
-    there = many > 0
-    low, high = (values[(edges[:-1] + half)[there]] for half in ((many - 1) // 2, many // 2))
-    medians[there] = (low + high) / 2
+    """Return the median of each row's values that are not NaN, given in the order of rows; of many rows at once."""
+    medians = np.full(n_rows, np.nan)
+    for first in range(0, n_rows, ROWS):
+        held = slice(*np.searchsorted(rows, [first, first + ROWS]))
+        known = ~np.isnan(values[held])
+        own, of = rows[held][known] - first, values[held][known]
+        of = of[np.lexsort((of, own))]
+        edges = np.searchsorted(own, np.arange(min(ROWS, n_rows - first) + 1))
+        many = np.diff(edges)
+        there = many > 0
+        low, high = (of[(edges[:-1] + half)[there]] for half in ((many - 1) // 2, many // 2))
+        medians[first : first + ROWS][there] = (low + high) / 2
     return medians
 
 
+def _of_each(
+    edges: np.ndarray, values: Callable[[slice], np.ndarray], function: Callable[[np.ndarray], float | np.floating]
+) -> np.ndarray:
+    """Apply a function to the values of each neuron's events; NaN where it has none."""
+    spans = [slice(first, last) for first, last in pairwise(edges)]
+    return np.array([function(values(own)) if own.stop > own.start else np.nan for own in spans])
+
+
 def _per_event(recording: xr.Dataset, burst_interval: float) -> dict[str, np.ndarray]:
-    """Everything that follows from each neuron's own events."""
-    rows = event_rows(recording)
-    onset = var("event_onset").check(recording).values
-    epoch = event_epochs(recording)
-    amplitude, fwhm, rise, decay = (
-        var(f"event_{name}").check(recording).values for name in ("amplitude", "fwhm", "rise", "decay")
-    )
-    compound = (var("event_flags").check(recording).values & EVENT_FLAGS["compound"]) > 0
+    """Everything that follows from each neuron's own events; one column of them after the other, since there may be many."""
+    rows, onset, n_neurons = event_rows(recording), var("event_onset").check(recording).values, recording.sizes["neuron"]
     later, same = rows[1:] > rows[:-1], rows[1:] == rows[:-1]
+    order: slice | np.ndarray = slice(None)
     if not (later | (same & (onset[1:] >= onset[:-1]))).all():  # events or neurons were put in another order
         order = np.lexsort((onset, rows))
-        rows, onset, epoch, compound = rows[order], onset[order], epoch[order], compound[order]
-        amplitude, fwhm, rise, decay = amplitude[order], fwhm[order], rise[order], decay[order]
-    n_neurons = recording.sizes["neuron"]
-    edges = np.searchsorted(rows, np.arange(n_neurons + 1))
-    follows = (np.diff(rows) == 0) & (np.diff(epoch) == 0)  # an interval across a gap is nobody's
-    medians = {"amplitude": amplitude, "fwhm": fwhm, "rise": rise, "decay": decay}
-    table = {f"{name}_median": _medians(rows, values, n_neurons) for name, values in medians.items()}
+    rows, onset = rows[order], onset[order]
+    edges, table = np.searchsorted(rows, np.arange(n_neurons + 1)), {}
+    for name in ("amplitude", "fwhm", "rise", "decay"):
+        values = var(f"event_{name}").check(recording).values[order]
+        table[f"{name}_median"] = _medians(rows, values, n_neurons)
+        if name == "amplitude":
+            table["amplitude_cv"] = _of_each(edges, values.__getitem__, _cv)
+            table["amplitude_gini"] = _of_each(edges, values.__getitem__, _gini)
+    compound = (var("event_flags").check(recording).values[order] & EVENT_FLAGS["compound"]) > 0
+    table["compounding_index"] = _of_each(edges, compound.__getitem__, np.mean)
+    follows = (np.diff(rows) == 0) & (np.diff(event_epochs(recording)[order]) == 0)  # an interval across a gap is nobody's
     table["interval_median"] = _medians(rows[1:][follows], np.diff(onset)[follows], n_neurons)
-    of_events: dict[str, Callable[[slice], float]] = {
-        "amplitude_cv": lambda own: _cv(amplitude[own]),
-        "amplitude_gini": lambda own: _gini(amplitude[own]),
-        "compounding_index": lambda own: float(compound[own].mean()),
-    }
-    of_intervals: dict[str, Callable[[np.ndarray], float]] = {
-        "interval_cv": _cv,
-        "interval_lv": _local_variation,
-        "burst_share": lambda intervals: _burst_share(intervals <= burst_interval),
-    }
-    table |= {name: np.full(n_neurons, np.nan) for name in (*of_events, *of_intervals)}
-    for i, (first, last) in enumerate(pairwise(edges)):
-        if last > first:
-            own = slice(first, last)
-            intervals = np.diff(onset[own])[follows[first : last - 1]]
-            for name, function in of_events.items():
-                table[name][i] = function(own)
-            for name, of in of_intervals.items():
-                table[name][i] = of(intervals)
+
+    def intervals(own: slice) -> np.ndarray:
+        return np.asarray(np.diff(onset[own])[follows[own.start : own.stop - 1]])
+
+    table["interval_cv"] = _of_each(edges, intervals, _cv)
+    table["interval_lv"] = _of_each(edges, intervals, _local_variation)
+    table["burst_share"] = _of_each(edges, intervals, lambda between: _burst_share(between <= burst_interval))
     return table
 
 
@@ -116,15 +114,17 @@ def _poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _fano(recording: xr.Dataset) -> np.ndarray:
     """Variance over mean of the number of events in windows of FANO_WINDOW."""
     bins, fano = make_bins(recording, FANO_WINDOW), np.full(recording.sizes["neuron"], np.nan)
-    rows, windows = make_activity(recording, bins, count="events").in_bins
+    activity = make_activity(recording, bins, count="events")
     if len(bins.first) < 2:
         return fano
-    for first in range(0, len(fano), ROWS):  # not all at once: most windows of most neurons hold nothing
-        held = slice(*np.searchsorted(rows, [first, first + ROWS]))
-        counts = np.zeros((min(ROWS, len(fano) - first), len(bins.first)))
-        np.add.at(counts, (rows[held] - first, windows[held]), 1)
-        mean, variance = counts.mean(axis=1), counts.var(axis=1, ddof=1)
-        fano[first : first + ROWS] = np.where(mean > 0, variance / np.where(mean > 0, mean, 1.0), np.nan)
+    for rows, windows in activity.in_bins():
+        stop = int(rows[-1]) + 1 if len(rows) else 0
+        for first in range(int(rows[0]) if stop else 0, stop, ROWS):  # most windows of most neurons hold nothing
+            held = slice(*np.searchsorted(rows, [first, first + ROWS]))
+            counts = np.zeros((min(ROWS, stop - first), len(bins.first)))
+            np.add.at(counts, (rows[held] - first, windows[held]), 1)
+            mean, variance = counts.mean(axis=1), counts.var(axis=1, ddof=1)
+            fano[first : first + len(counts)] = np.where(mean > 0, variance / np.where(mean > 0, mean, 1.0), np.nan)
     return fano
 
 
@@ -134,11 +134,12 @@ def _population_coupling(recording: xr.Dataset) -> np.ndarray:
     All sums are of whole numbers, exact in whatever order they are taken.
     """
     bins, n_neurons = make_bins(recording, COUPLING_BIN), recording.sizes["neuron"]
-    rows, held = make_activity(recording, bins).in_bins
-    n_bins = len(bins.first)
-    total = np.bincount(held, minlength=n_bins).astype(np.float64)
-    own = np.bincount(rows, minlength=n_neurons).astype(np.float64)
-    shared = np.bincount(rows, weights=total[held], minlength=n_neurons) - own
+    activity, n_bins = make_activity(recording, bins), len(bins.first)
+    total, own, shared = activity.counts().astype(np.float64), np.zeros(n_neurons), np.zeros(n_neurons)
+    for rows, held in activity.in_bins():
+        own += np.bincount(rows, minlength=n_neurons)
+        shared += np.bincount(rows, weights=total[held], minlength=n_neurons)
+    shared -= own
     rest = total.sum() - own
     rest_squared = total @ total - 2.0 * (shared + own) + own
     covariance = n_bins * shared - own * rest

@@ -15,10 +15,11 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from calcium_engine.coactivity import Activity, distinct
+from calcium_engine.coactivity import Activity, distinct, joined
 from calcium_engine.kernels import local_laws, poisson_binomial_law
 from calcium_engine.schema import CalciumError, sampling_rate
 
+LAWS = 256  # worked on at a time: there may be one for each bin
 RARE = 1e-20  # counts beyond the largest observed whose chance is less in every bin are not told apart
 
 
@@ -118,8 +119,12 @@ class Null:
     def law(self) -> np.ndarray:
         """Share of bins with each count, all bins together."""
         weights = np.bincount(self.group, minlength=len(self.tails)) / max(1, len(self.group))
-        laws = self.tails - np.concatenate([self.tails[:, 1:], np.zeros((len(self.tails), 1))], axis=1)
-        return np.asarray(weights @ np.maximum(laws, 0.0))
+        total = np.zeros(self.tails.shape[1])
+        for first in range(0, len(self.tails), LAWS):
+            tails = self.tails[first : first + LAWS]
+            laws = tails - np.concatenate([tails[:, 1:], np.zeros((len(tails), 1))], axis=1)
+            total += weights[first : first + LAWS] @ np.maximum(laws, 0.0)
+        return total
 
     @property
     def pooled(self) -> Null:
@@ -150,10 +155,13 @@ def rings_of(activity: Activity, scheme: Scheme) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in pairwise(edges) if stop > start]
 
 
-def on_ring(activity: Activity, ring: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Row and place, counted from the ring's start, of all activity on a ring."""
-    inside = (activity.places >= ring[0]) & (activity.places < ring[1])
-    return activity.rows[inside], activity.places[inside] - ring[0]
+def on_ring(
+    activity: Activity, ring: tuple[int, int], order: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield row and place, counted from the ring's start, of activity on a ring, of some rows at a time (`Activity.pieces`)."""
+    for rows, places in activity.pieces(order):
+        inside = (places >= ring[0]) & (places < ring[1])
+        yield rows[inside], places[inside] - ring[0]
 
 
 def classes(activity: Activity, rings: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], int, np.ndarray]]:
@@ -173,6 +181,15 @@ def reflected(rows: np.ndarray, places: np.ndarray, size: int, reach: int) -> tu
         np.concatenate([rows, rows[low], rows[high]]),
         np.concatenate([places, -1 - places[low], 2 * size - 1 - places[high]]),
     )
+
+
+def _wrapped(rows: np.ndarray, begins: np.ndarray, size: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """Add what lies within `reach` of an end of a ring again beyond the other one; ordered."""
+    low, high = begins < reach, begins >= size - reach
+    rows = np.concatenate([rows, rows[low], rows[high]])
+    begins = np.concatenate([begins, begins[low] + size, begins[high] - size])
+    order = np.lexsort((begins, rows))
+    return rows[order], begins[order]
 
 
 def _windows(rows: np.ndarray, places: np.ndarray, width: int, size: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -220,16 +237,16 @@ def exact_null(activity: Activity, scheme: Scheme, observed: int) -> Null:
 
 
 def _tails(laws: np.ndarray) -> np.ndarray:
-    """Turn each law into the chance of at least so many, in its place: there may be a law for each bin."""
-    for first in range(0, len(laws), 256):
-        some = laws[first : first + 256]
+    """Turn each law into the chance of at least so many, in its place."""
+    for first in range(0, len(laws), LAWS):
+        some = laws[first : first + LAWS]
         some[:] = np.minimum(np.cumsum(some[:, ::-1], axis=1)[:, ::-1], 1.0)
     return laws
 
 
 def _largest_step(activity: Activity, scheme: Scheme) -> int:
     """Return the most that one key can add to a bin's count."""
-    rows, bins = activity.in_bins
+    rows, bins = joined(activity.in_bins())
     _, unit = np.unique(scheme.keys, return_inverse=True)
     per = np.unique(unit[rows] * max(1, len(activity.bins.first)) + bins, return_counts=True)[1]
     return int(per.max(initial=1))
@@ -237,16 +254,15 @@ def _largest_step(activity: Activity, scheme: Scheme) -> int:
 
 def _uniform_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], width: int, bins: np.ndarray) -> _Part:
     """All bins of one width on a ring follow one law: a neuron is active with the share of the ring that its windows hold."""
-    size = ring[1] - ring[0]
-    rows, places = on_ring(activity, ring)
-    n_neurons = len(activity.offsets) - 1
+    size, n_neurons = ring[1] - ring[0], len(activity.offsets) - 1
     if not activity.once or scheme.grouped:
-        laws = _unit_laws(activity, scheme, rows, places, width, size)
+        laws = _unit_laws(activity, scheme, ring, width)
         return _Part(bins, lambda n: _convolved(laws, n)[None], float(sum(np.arange(len(law)) @ law for law in laws)))
-    if scheme.surrogate == "permutation":
-        chance = _permuted(np.bincount(rows, minlength=n_neurons), width, size)
-    else:
-        chance = np.bincount(_windows(rows, places, width, size)[0], minlength=n_neurons) / size
+    active = np.zeros(n_neurons, np.int64)
+    for rows, places in on_ring(activity, ring):
+        own = rows if scheme.surrogate == "permutation" else _windows(rows, places, width, size)[0]
+        active += np.bincount(own, minlength=n_neurons)
+    chance = _permuted(active, width, size) if scheme.surrogate == "permutation" else active / size
     chance = np.sort(chance)  # whatever the order of neurons, not a bit of the law depends on it
     return _Part(bins, lambda n: poisson_binomial_law(chance, n)[None], float(chance.sum()))
 
@@ -257,10 +273,9 @@ def _permuted(active: np.ndarray, width: int, size: int) -> np.ndarray:
     return np.asarray(1.0 - np.prod(np.maximum(size - active[:, None] - step, 0) / (size - step), axis=1))
 
 
-def _unit_laws(
-    activity: Activity, scheme: Scheme, rows: np.ndarray, places: np.ndarray, width: int, size: int
-) -> list[np.ndarray]:
+def _unit_laws(activity: Activity, scheme: Scheme, ring: tuple[int, int], width: int) -> list[np.ndarray]:
     """Law of what each neuron, or group shifted together, adds to a bin: how often each number stands round the ring."""
+    (rows, places), size = joined(on_ring(activity, ring)), ring[1] - ring[0]
     if activity.once:
         rows, begins = _windows(rows, places, width, size)
     else:
@@ -288,20 +303,20 @@ def _placed_part(activity: Activity, scheme: Scheme, ring: tuple[int, int], widt
     size, least = ring[1] - ring[0], scheme.least
     away = least > 0
     reach = least - 1 if away else min(scheme.reach, (size - 1) // 2)
-    rows, places = on_ring(activity, ring)
-    rows = np.argsort(np.argsort(scheme.keys, kind="stable"))[rows]  # in an order of their own, as above
-    if scheme.null == "local":
-        rows, begins = _windows(*reflected(rows, places, size, min(reach + width, size)), width, None)
-    else:
-        rows, begins = _windows(rows, places, width, size)
-        near = np.concatenate([begins, begins[begins < reach] + size, begins[begins >= size - reach] - size])
-        rows = np.concatenate([rows, rows[begins < reach], rows[begins >= size - reach]])
-        order = np.lexsort((near, rows))
-        rows, begins = rows[order], near[order]
-    offsets = np.searchsorted(rows, np.arange(len(activity.offsets)))
+    n_neurons = len(activity.offsets) - 1
+    many, totals, found = np.zeros(n_neurons, np.int64), np.zeros(n_neurons, np.int64), [np.zeros(0, np.int64)]
+    for rows, places in on_ring(activity, ring, np.argsort(scheme.keys, kind="stable")):  # an order of their own, as above
+        if scheme.null == "local":
+            rows, begins = _windows(*reflected(rows, places, size, min(reach + width, size)), width, None)
+        else:
+            rows, begins = _wrapped(*_windows(rows, places, width, size), size, reach)
+        many += np.bincount(rows, minlength=n_neurons)
+        totals += np.bincount(rows[(begins >= 0) & (begins < size)], minlength=n_neurons)
+        found.append(begins)
+    begins, offsets = np.concatenate(found), np.concatenate([[0], np.cumsum(many)])
+    del found
     centres = activity.bins.places[bins] - ring[0]
     outside = size - 2 * least + 1 if away else 0
-    totals = np.bincount(rows[(begins >= 0) & (begins < size)], minlength=len(offsets) - 1)
     if away:
         mean = float(totals.sum() / outside)
     else:

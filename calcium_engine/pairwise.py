@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from calcium_engine.arguments import check_arguments
-from calcium_engine.coactivity import Activity, activity_of
+from calcium_engine.coactivity import Activity, activity_of, joined
 from calcium_engine.kernels import pair_overlaps
 from calcium_engine.schema import COORDINATES, CalciumError, fresh, plain, record, var
 
@@ -90,7 +90,7 @@ def compute_pairwise(recording: xr.Dataset, *, alpha: float = 0.05) -> xr.Datase
 
 def _measure(activity: Activity, n_neurons: int, n_bins: int) -> dict[str, np.ndarray]:
     """Return overlap and similarity of all pairs, and what they are against all shifts."""
-    rows, bins = activity.neurons_in_bins()
+    rows, bins = joined(activity.neurons_in_bins())
     offsets = np.searchsorted(rows, np.arange(n_neurons + 1))
     active = np.diff(offsets).astype(np.int32)
     overlap, pvalue, expected, deviation = pair_overlaps(bins, offsets, n_bins)

@@ -65,6 +65,8 @@ class Variable:
             raise CalciumError(
                 f"'{self.name}' holds {array.dtype}, but needs dtype kind {' or '.join(self.kind)}; convert it with .astype()"
             )
+        if not array.dtype.isnative:  # of another machine: kernels take this one's
+            array = array.astype(array.dtype.newbyteorder("="))
         return array.transpose(*self.dims)
 
     def _mended(self, array: xr.DataArray) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calcium_engine.coactivity import Activity
+from calcium_engine.coactivity import Activity, joined
 from calcium_engine.kernels import shifted_coactivity
 from calcium_engine.kernels.surrogates import Trains
 from calcium_engine.nulls import Null, Scheme, classes, on_ring, reflected, rings_of
@@ -59,7 +59,7 @@ def _trains(activity: Activity, scheme: Scheme, group: np.ndarray) -> tuple[Trai
     how = "reflected" if scheme.null == "local" else scheme.surrogate
     parts = []
     for start, stop in rings:
-        rows, places = on_ring(activity, (start, stop))
+        rows, places = joined(on_ring(activity, (start, stop)))
         if how == "reflected":
             rows, places = reflected(rows, places, stop - start, min(scheme.reach, stop - start))
             order = np.lexsort((places, rows))

@@ -30,12 +30,16 @@ def measure_synchrony(activity: Activity, counts: np.ndarray, null: Null, signif
 def _gregariousness(activity: Activity) -> np.ndarray:
     """Of each neuron; NaN for one that is never active, or alone."""
     n_neurons, n_bins = len(activity.offsets) - 1, len(activity.bins.first)
-    rows, bins = activity.neurons_in_bins()
-    active = np.bincount(rows, minlength=n_neurons)
-    others = np.bincount(bins, minlength=n_bins)[bins] - 1
+    active, together = np.zeros(n_neurons), np.zeros(n_bins)
+    for rows, bins in activity.neurons_in_bins():
+        active += np.bincount(rows, minlength=n_neurons)
+        together += np.bincount(bins, minlength=n_bins)
+    others = np.zeros(n_neurons)
+    for rows, bins in activity.neurons_in_bins():
+        others += np.bincount(rows, weights=together[bins] - 1, minlength=n_neurons)
     chance = active / n_bins
     expected = chance.sum() - chance
     spread = (chance * (1 - chance)).sum() - chance * (1 - chance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.bincount(rows, weights=others, minlength=n_neurons) / active
+        mean = others / active
         return np.where((active > 0) & (spread > 0), (mean - expected) / np.sqrt(spread / active), np.nan)

@@ -28,7 +28,7 @@ def test_labels():
 
 @pytest.mark.parametrize(
     ("given_dtype", "kept"),
-    [("f4", "f4"), ("f8", "f8"), ("f2", "f4"), ("u2", "f4"), ("i8", "f4"), ("?", "f4"), (object, "f4")],
+    [("f4", "f4"), ("f8", "f8"), ("f2", "f4"), ("u2", "f4"), ("?", "f4"), (object, "f4"), (">f8", "f8"), (">f4", "f4")],
 )
 def test_dtypes(given_dtype, kept):
     recording = make_recording(TRACES.astype(given_dtype), sampling_rate=2)

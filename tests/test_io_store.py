@@ -46,6 +46,11 @@ def test_round_trip_is_identical(recording, tmp_path):
     xr.testing.assert_identical(open_recording(save_recording(again, tmp_path / "s.zarr")).load(), again)
 
 
+def test_labels_that_no_variable_has_are_kept(recording, tmp_path):
+    events = recording[["event_neuron"]].assign_coords(recording.coords)
+    xr.testing.assert_identical(open_recording(save_recording(events, tmp_path / "r.zarr")), events)
+
+
 def test_chunks_are_whole_traces(recording, tmp_path):
     path = save_recording(recording.transpose("frame", ...), tmp_path / "r.zarr")
     lazy = open_recording(path, chunks={})
@@ -101,6 +106,8 @@ def test_saving_refuses(recording, tmp_path):
     assert (home / "thesis.txt").exists()
     with pytest.raises(FileNotFoundError, match="does not exist; make it first"):
         save_recording(recording, tmp_path / "nowhere" / "r.zarr")
+    with pytest.raises(CalciumError, match="lies inside the store"):
+        save_recording(recording, path / "s.zarr")
     with pytest.raises(CalciumError, match="is a DataArray"):
         save_recording(recording["fluorescence"], tmp_path / "s.zarr")
     with pytest.raises(CalciumError, match="no neuron, frame, time, sampling_rate"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recordings import RATE, poisson_events, with_events
 
 from calcium_engine import kernels
-from calcium_engine.coactivity import activity_of, compute_coactivity
+from calcium_engine.coactivity import activity_of, compute_coactivity, joined
 from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.nulls import Null, exact_null, make_scheme
 from calcium_engine.schema import CalciumError
@@ -129,7 +129,7 @@ def test_dithered_events_fall_anywhere_within_reach(bursty):
     result = find_ensemble_events(
         recording, surrogate="event_dither", reach=10 * 2 * FRAME, monte_carlo=4000, significance="percentile"
     )
-    rows, bins = activity_of(recording).in_bins
+    rows, bins = joined(activity_of(recording).in_bins())
     n_bins, chance = recording.sizes["bin"], np.zeros((30, recording.sizes["bin"]))
     for row, at in zip(rows, bins, strict=True):
         chance[row, np.arange(at - 10, at + 11) % n_bins] += 1

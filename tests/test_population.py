@@ -16,6 +16,7 @@ from calcium_engine.features import _medians, compute_features
 from calcium_engine.io import make_recording
 from calcium_engine.membership import Chance, settle
 from calcium_engine.noise import estimate_noise
+from calcium_engine.pairwise import compute_pairwise
 from calcium_engine.report.ensembles import about_ensembles
 from calcium_engine.simulate import simulate_recording
 
@@ -186,8 +187,22 @@ def test_how_many_neurons_are_worked_on_at_a_time_changes_no_bit(monkeypatch):
     simulated = simulate_recording(n_neurons=30, n_frames=3000, n_ensembles=2, ensemble_rate=6.0, seed=5)
     made = run(simulated, retention_test__neurons=2)
     assert made.sizes["ensemble"]
-    expected = find_ensembles(compute_features(made))
-    for where, few in (("chance.BLOCK", 40), ("spectra.COLUMNS", 5), ("membership.ROWS", 3), ("features.ROWS", 5)):
-        monkeypatch.setattr(f"calcium_engine.{where}", few)
-    monkeypatch.setattr("calcium_engine.detectability.ROWS", 5)
-    xr.testing.assert_identical(find_ensembles(compute_features(made)), expected)
+
+    def together():
+        counted = compute_coactivity(compute_features(made), bin=2 / 4.8, binning="sliding")
+        yield find_ensembles(find_ensemble_events(counted))
+        for how in (
+            {"null": "local"},
+            {"min_shift": 20.0},
+            {"surrogate": "permutation"},
+            {"null": "local", "monte_carlo": 99, "significance": "percentile"},
+        ):
+            yield find_ensemble_events(counted, **how)
+        yield compute_pairwise(compute_coactivity(made, bin=2 / 4.8, count="events"))
+
+    expected = list(together())
+    few = {"chance.BLOCK": 40, "spectra.COLUMNS": 5, "membership.ROWS": 3, "features.ROWS": 5, "detectability.ROWS": 5}
+    for where, many in (few | {"coactivity.AT_A_TIME": 30}).items():
+        monkeypatch.setattr(f"calcium_engine.{where}", many)
+    for some, whole in zip(together(), expected, strict=True):
+        xr.testing.assert_identical(some, whole)

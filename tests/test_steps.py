@@ -61,6 +61,13 @@ def test_any_chunking_gives_the_identical_result(finished, recording, data):
     xr.testing.assert_identical(found.compute(), expected)
 
 
+def test_the_byte_order_of_another_machine_changes_nothing(finished, recording):
+    recipe, expected = finished
+    raw = recording["fluorescence"]
+    swapped = recording.assign(fluorescence=raw.astype(raw.dtype.newbyteorder()))
+    xr.testing.assert_identical(run(swapped, recipe), expected)
+
+
 def test_building_a_graph_computes_nothing(recording):
     def refuse(dsk, keys, **kwargs):
         raise AssertionError("computed while the graph was built")

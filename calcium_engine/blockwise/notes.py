@@ -162,10 +162,13 @@ class Notes:
         self._path(block).parent.mkdir(exist_ok=True)
         save_small(record, self._path(block))
 
-    def recall(self, block: int) -> xr.Dataset | None:
-        """Return the small results of a block; None where it is not finished."""
+    def recall(self, block: int, *, unread: str | None = None) -> xr.Dataset | None:
+        """Return the small results of a block; None where it is not finished.
+
+        Variables along the dim `unread` are read by dask when they are used, each time anew.
+        """
         try:
-            return load_small(self._path(block))
+            return load_small(self._path(block), unread=unread)
         except (FileNotFoundError, BadZipFile, EOFError, ValueError, KeyError):
             return None  # never written, or a name whose content was lost with the power
 
@@ -203,15 +206,30 @@ def save_small(dataset: xr.Dataset, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def load_small(path: Path) -> xr.Dataset:
-    """Load what `save_small` saved."""
+def load_small(path: Path, *, unread: str | None = None) -> xr.Dataset:
+    """Load what `save_small` saved; of variables along the dim `unread`, only dtype and shape."""
     with np.load(path, allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         variables = {
-            name: (tuple(dims), file[f"v{i}"], attrs) for i, (name, (dims, attrs)) in enumerate(about["variables"].items())
+            name: (tuple(dims), _later(path, f"v{i}", file[f"v{i}"]) if unread in dims else file[f"v{i}"], attrs)
+            for i, (name, (dims, attrs)) in enumerate(about["variables"].items())
         }
     coords = {name: variables.pop(name) for name in about["coords"]}
     return xr.Dataset(variables, coords, about["attrs"])
+
+
+def _later(path: Path, name: str, values: np.ndarray) -> Any:
+    """Return an array of the file that dask will read."""
+    import dask.array
+    from dask.delayed import delayed
+
+    return dask.array.from_delayed(delayed(_read)(path, name), values.shape, values.dtype)  # type: ignore[no-untyped-call]
+
+
+def _read(path: Path, name: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as file:
+        values: np.ndarray = file[name]
+    return values
 
 
 def _write_text(path: Path, text: str) -> None:

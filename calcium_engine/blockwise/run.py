@@ -22,7 +22,7 @@ from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
 from calcium_engine.blockwise.notes import Notes, Plan, discard, same_plan, state_of, unfinished, working_in
 from calcium_engine.features import complete_features, see_traces
 from calcium_engine.io.atomic import check_parent, refuse_to_replace, swap
-from calcium_engine.io.integrity import MARKER, ArrayOnDisk, chunk_fault, root_of
+from calcium_engine.io.integrity import MARKER, ArrayOnDisk, chunk_fault
 from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_rows
 from calcium_engine.io.store import is_trace, open_recording, rows_per_chunk
 from calcium_engine.noise import warn_of_correlated_noise
@@ -56,7 +56,6 @@ def analyze_in_blocks(
         discard(folder)
         return done
     check_parent(out)
-    _refuse_inside_a_store(out)
     refuse_to_replace(out, overwrite, MARKER)
     if folder.exists() and not (resume or overwrite):
         raise FileExistsError(f"{folder}: {state_of(folder)}")
@@ -70,13 +69,6 @@ def analyze_in_blocks(
         swap(notes.store, out)
         notes.remove()
     return open_recording(out)
-
-
-def _refuse_inside_a_store(out: Path) -> None:
-    """Refuse a place inside a recording, which would no longer be whole."""
-    for parent in out.parents:
-        if (parent / MARKER).is_file() and "schema_version" in root_of(parent).get("attributes", {}):
-            raise CalciumError(f"{out} lies inside the store {parent}; choose a place outside of it")
 
 
 def _finished(out: Path, recording: xr.Dataset, recipe: Recipe) -> xr.Dataset:
@@ -279,33 +271,31 @@ class _Analysis:
 
     def finish(self, last: Finish, progress: Progress) -> None:
         """Join what the blocks left, run the steps that look at all neurons, and complete the store."""
+        import dask.config
+
         n_blocks = len(self.edges) - 1
-        whole, seen = self.joined(n_blocks)
-        for place, step in enumerate(self.after):
-            progress(step.use, n_blocks + place, n_blocks + len(self.after))
-            if step.use == FEATURES:
-                whole = complete_features(fresh(whole, FEATURES), seen, **step.arguments)  # type: ignore[arg-type]
-            else:
-                whole = run_step(step, whole)
-        if any(step.use == "estimate_noise" for step in self.work.steps) and "low_passed_input" in whole:
-            warn_of_correlated_noise(whole)
-        whole = last(whole)
-        small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
-        finish(self.notes.store, small.drop_vars(not_asked_for(small, self.keep)))
+        with dask.config.set(scheduler="synchronous"):  # events are read here; memory that other threads had is not given back
+            whole, seen = self.joined(n_blocks)
+            for place, step in enumerate(self.after):
+                progress(step.use, n_blocks + place, n_blocks + len(self.after))
+                if step.use == FEATURES:
+                    whole = complete_features(fresh(whole, FEATURES), seen, **step.arguments)  # type: ignore[arg-type]
+                else:
+                    whole = run_step(step, whole)
+            if any(step.use == "estimate_noise" for step in self.work.steps) and "low_passed_input" in whole:
+                warn_of_correlated_noise(whole)
+            whole = last(whole)
+            small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
+            finish(self.notes.store, small.drop_vars(not_asked_for(small, self.keep)))
 
     def joined(self, n_blocks: int) -> tuple[xr.Dataset, xr.Dataset]:
-        """Return the recording after all blocks, its traces not read, and what those say for the features."""
-        records = [record for k in range(n_blocks) if (record := self.notes.recall(k)) is not None]
-        history, parts = records[0].attrs["history"], [dict(record.variables) for record in records]
-        del records
+        """Return the recording after all blocks, its traces and events not read yet, and what the traces say for the features."""
+        records = [record for k in range(n_blocks) if (record := self.notes.recall(k, unread="event")) is not None]
         joined = {}
-        for name in list(parts[0]):
-            variable = parts[0][name]
-            along = [dim for dim in ("neuron", "event", "block") if dim in variable.dims]
-            values = [part.pop(name).values for part in parts]  # column by column: there may be many events
-            together = np.concatenate(values, axis=variable.dims.index(along[0])) if along else values[0]
-            joined[str(name)] = xr.Variable(variable.dims, together, variable.attrs)
-            del variable, values
+        for name, variable in records[0].variables.items():
+            along = next((dim for dim in ("neuron", "event", "block") if dim in variable.dims), None)
+            parts = [record.variables[name] for record in records]
+            joined[str(name)] = xr.Variable.concat(parts, along) if along else variable  # type: ignore[no-untyped-call]
         whole = self.prepared
         if "artifact" in whole.variables:
             whole = whole.assign({name: _in_chunks(whole[name]).where(~whole["artifact"]) for name in _maskable(whole)})
@@ -316,7 +306,7 @@ class _Analysis:
         whole = whole.assign({name: written.variables[name] for name in self.work.traces})
         seen = {name.removeprefix(SEEN): variable for name, variable in joined.items() if name.startswith(SEEN)}
         return (
-            whole.assign_attrs(history=history),
+            whole.assign_attrs(history=records[0].attrs["history"]),
             xr.Dataset(seen, coords={"neuron": self.prepared["neuron"].variable}),
         )
 

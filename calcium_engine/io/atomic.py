@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from calcium_engine.io.integrity import MARKER, root_of
 from calcium_engine.schema import CalciumError
 
 
@@ -59,11 +60,14 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
 
 
 def check_parent(target: Path) -> None:
-    """Refuse a target in a folder that does not exist."""
+    """Refuse a target in a folder that does not exist, or inside a recording, which would no longer be whole."""
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
         )
+    for parent in target.resolve().parents:
+        if (parent / MARKER).is_file() and "schema_version" in root_of(parent).get("attributes", {}):
+            raise CalciumError(f"{target} lies inside the store {parent}; choose a place outside of it")
 
 
 def hidden(target: Path, suffix: str) -> Path:

@@ -139,7 +139,8 @@ def _as_traces(array: Any) -> Any:
     if array.dtype.kind not in "biuf":
         raise CalciumError(f"traces must be real numbers, but the array holds {array.dtype}")
     check_shape(array.shape)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    native = array.dtype.newbyteorder("=")
+    return array.astype(native if native in (np.float32, np.float64) else np.float32, copy=False)
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

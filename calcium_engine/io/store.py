@@ -55,8 +55,8 @@ def write_store(recording: xr.Dataset, folder: Path, *, with_traces: bool = True
 
     # What a variable was read with (chunks, compressor, fill value) says nothing about how to write it.
     plain = recording.drop_encoding().map(_storable, keep_attrs=True)
-    plain = plain.assign_coords(
-        {name: _storable(coord) for name, coord in recording.drop_encoding().coords.items() if name not in recording.dims}
+    plain = plain.assign_coords(  # all: `map` leaves out those that no variable has
+        {name: coord if name in recording.dims else _storable(coord) for name, coord in recording.drop_encoding().coords.items()}
     )
     encoding = {name: encoding_of(variable) for name, variable in plain.variables.items()}
     traces = {name: variable for name, variable in plain.data_vars.items() if is_trace(variable)}
