@@ -77,7 +77,9 @@ def write_store(recording: xr.Dataset, folder: Path, *, with_traces: bool = True
         if traces[name].chunks:
             lazy[name] = traces[name].data
             continue
-        for first in range(0, len(traces[name]), step := _whole_chunks(traces[name])[0]):
+        # in memory, all at once: threads that wait for the last of each block would be idle
+        step = len(traces[name]) if traces[name].variable._in_memory else _whole_chunks(traces[name])[0]
+        for first in range(0, len(traces[name]), step or 1):
             write_chunks(target.array, first, traces[name][first : first + step].values)
     for name in lazy.keys() - targets.keys():
         targets[name] = zarr.open_array(folder / str(name), mode="r+").with_config({"write_empty_chunks": True})
