@@ -80,7 +80,7 @@ print("identical")
 AFTER = ("retention_test", "compute_features", "compute_coactivity", "find_ensemble_events", "find_ensembles")
 
 
-def run(code: str, *arguments: object, check: bool = True) -> tuple[str, int]:
+def run(code: str, *arguments: object) -> tuple[str, int]:
     """Run code in a process of its own; return what it printed last, and its peak of resident memory in bytes."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
     child = subprocess.Popen(
@@ -89,7 +89,7 @@ def run(code: str, *arguments: object, check: bool = True) -> tuple[str, int]:
     text = child.stdout.read() if child.stdout else ""
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    if check and child.returncode:
+    if child.returncode:
         raise SystemExit(f"a run failed with exit code {child.returncode}")
     return (text.strip().splitlines() or [""])[-1], usage.ru_maxrss * 1024
 

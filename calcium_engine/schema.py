@@ -95,7 +95,7 @@ def plain(value: Any) -> Attr:
     return scalar
 
 
-_TRACE = ("neuron", "frame")
+TRACE = ("neuron", "frame")  # the dims of one
 _PAIR = ("neuron", "neuron_other")
 _MEMBER = ("ensemble", "neuron")
 _TRANSITION = ("ensemble", "ensemble_other")
@@ -108,16 +108,16 @@ def _declare(*rows: tuple[str, tuple[str, ...], str, str, str, str]) -> dict[str
 
 VARIABLES: dict[str, Variable] = _declare(
     # traces
-    ("fluorescence", _TRACE, "f", "a.u.", "fluorescence", "make_recording"),
-    ("neuropil", _TRACE, "f", "a.u.", "neuropil fluorescence around the neuron", "read_suite2p"),
-    ("fluorescence_corrected", _TRACE, "f", "a.u.", "fluorescence without neuropil", "subtract_neuropil"),
-    ("baseline", _TRACE, "f", "a.u.", "baseline fluorescence F0", "estimate_baseline"),
-    ("dff", _TRACE, "f", "1", "relative fluorescence change ΔF/F", "compute_dff"),
-    ("background", _TRACE, "f", "1", "slow background of ΔF/F", "subtract_background"),
-    ("detrended", _TRACE, "f", "1", "ΔF/F without slow background", "subtract_background"),
-    ("denoised", _TRACE, "f", "1", "denoised ΔF/F", "denoise"),
-    ("deconvolved", _TRACE, "f", "1", "deconvolved activity", "deconvolve"),
-    ("spikes_suite2p", _TRACE, "f", "a.u.", "deconvolved activity as suite2p found it", "read_suite2p"),
+    ("fluorescence", TRACE, "f", "a.u.", "fluorescence", "make_recording"),
+    ("neuropil", TRACE, "f", "a.u.", "neuropil fluorescence around the neuron", "read_suite2p"),
+    ("fluorescence_corrected", TRACE, "f", "a.u.", "fluorescence without neuropil", "subtract_neuropil"),
+    ("baseline", TRACE, "f", "a.u.", "baseline fluorescence F0", "estimate_baseline"),
+    ("dff", TRACE, "f", "1", "relative fluorescence change ΔF/F", "compute_dff"),
+    ("background", TRACE, "f", "1", "slow background of ΔF/F", "subtract_background"),
+    ("detrended", TRACE, "f", "1", "ΔF/F without slow background", "subtract_background"),
+    ("denoised", TRACE, "f", "1", "denoised ΔF/F", "denoise"),
+    ("deconvolved", TRACE, "f", "1", "deconvolved activity", "deconvolve"),
+    ("spikes_suite2p", TRACE, "f", "a.u.", "deconvolved activity as suite2p found it", "read_suite2p"),
     ("artifact", ("frame",), "b", "", "movement or another common artefact; masked", "mask_artifacts"),
     # neurons
     ("noise", ("neuron",), "f", "1", "noise σ of ΔF/F", "estimate_noise"),
@@ -194,7 +194,7 @@ VARIABLES: dict[str, Variable] = _declare(
     ("negative_event_count", ("neuron",), "f", "count", "events in the inverted trace", "compute_features"),
     ("negative_ratio", ("neuron",), "f", "1", "events in the inverted trace over events", "compute_features"),
     # events
-    ("active", _TRACE, "b", "", "inside an event (onset to offset)", "detect_events"),
+    ("active", TRACE, "b", "", "inside an event (onset to offset)", "detect_events"),
     ("event_neuron", ("event",), "iuUSO", "", "neuron id of the event", "detect_events"),
     ("event_onset", ("event",), "f", "s", "event onset", "detect_events"),
     ("event_peak", ("event",), "f", "s", "event peak", "detect_events"),
@@ -314,11 +314,11 @@ VARIABLES: dict[str, Variable] = _declare(
     ),
     ("ensemble_power", ("planted_reliability",), "f", "1", "share of planted ensembles that are found", "ensemble_power"),
     # what a simulation planted
-    ("true_spikes", _TRACE, "iu", "count", "simulated action potentials in the frame", "simulate_recording"),
+    ("true_spikes", TRACE, "iu", "count", "simulated action potentials in the frame", "simulate_recording"),
     ("true_spike_neuron", ("true_spike",), "iuUSO", "", "neuron id of the simulated action potential", "simulate_recording"),
     ("true_spike_time", ("true_spike",), "f", "s", "time of the simulated action potential", "simulate_recording"),
-    ("true_dff", _TRACE, "f", "1", "simulated ΔF/F without noise", "simulate_recording"),
-    ("true_baseline", _TRACE, "f", "a.u.", "simulated baseline fluorescence", "simulate_recording"),
+    ("true_dff", TRACE, "f", "1", "simulated ΔF/F without noise", "simulate_recording"),
+    ("true_baseline", TRACE, "f", "a.u.", "simulated baseline fluorescence", "simulate_recording"),
     ("true_neuropil_ratio", ("neuron",), "f", "1", "share of the neuropil in the simulated fluorescence", "simulate_recording"),
     ("true_movement", ("frame",), "b", "", "simulated movement of the tissue", "simulate_recording"),
     ("true_ensemble_time", ("true_ensemble_event",), "f", "s", "time of the planted ensemble event", "simulate_recording"),
@@ -537,11 +537,11 @@ def was_made(recording: xr.Dataset, name: str) -> bool:
 def not_kept(recording: xr.Dataset) -> list[str]:
     """Return what is no longer in the recording: traces that were made or read on the way, and all that a step made."""
     steps = {*CHAIN, *OFFSHOOTS}
-    made = {name for name, variable in VARIABLES.items() if variable.dims == _TRACE and variable.made_by in steps}
+    made = {name for name, variable in VARIABLES.items() if variable.dims == TRACE and variable.made_by in steps}
     traces = [name for name in VARIABLES if name in made | {*_READ_BY}]
     gone = [name for name in traces if name not in recording.variables and was_made(recording, name)]
     for step, _ in recorded_calls(recording):
-        results = [name for name, variable in VARIABLES.items() if variable.made_by == step and variable.dims != _TRACE]
+        results = [name for name, variable in VARIABLES.items() if variable.made_by == step and variable.dims != TRACE]
         if step in steps and results and not any(name in recording.variables for name in results):
             gone.append(f"results of {step}")
     return gone

@@ -8,7 +8,7 @@ import xarray as xr
 
 from calcium_engine.io.store import is_trace
 from calcium_engine.recipe import Step
-from calcium_engine.schema import CHAIN, VARIABLES, CalciumError, maker_of
+from calcium_engine.schema import CHAIN, TRACE, VARIABLES, CalciumError, maker_of
 
 MASK, FEATURES = "mask_artifacts", "compute_features"
 # Steps whose result for a neuron depends on that neuron alone. Of the features, those that look at traces do.
@@ -23,7 +23,6 @@ OF_NEURONS = (
     "detect_events",
     FEATURES,
 )
-TRACE = ("neuron", "frame")
 INTERMEDIATES = ("fluorescence_corrected", "baseline", "background")  # on the way to the next trace
 GROUPS = {  # what can be kept, besides variables by name: all that these steps make
     "events": ("detect_events",),

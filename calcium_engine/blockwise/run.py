@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine.blockwise.choice import FEATURES, MASK, TRACE, is_read, kept_traces, not_asked_for, results_of, sequence
+from calcium_engine.blockwise.choice import FEATURES, MASK, is_read, kept_traces, not_asked_for, results_of, sequence
 from calcium_engine.blockwise.cluster import current_client, each, room
 from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
 from calcium_engine.blockwise.notes import Notes, Plan, discard, same_plan, state_of, unfinished, working_in
@@ -27,7 +27,7 @@ from calcium_engine.io.regions import finish, lay_out, open_unfinished, write_ro
 from calcium_engine.io.store import is_trace, open_recording, rows_per_chunk
 from calcium_engine.noise import warn_of_correlated_noise
 from calcium_engine.recipe import Progress, Recipe, Step, run_step
-from calcium_engine.schema import TRACES, CalciumError, NeuronsWarning, fresh, warn
+from calcium_engine.schema import TRACE, TRACES, CalciumError, NeuronsWarning, fresh, warn
 
 SEEN = "seen_"  # marks what a block's traces say for the features
 

@@ -15,11 +15,10 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.io.integrity import ENTRY, MARKER, UNFINISHED, ArrayOnDisk, check_quickly, seal
-from calcium_engine.schema import SCHEMA_VERSION, VARIABLES, CalciumError
+from calcium_engine.schema import SCHEMA_VERSION, TRACE, VARIABLES, CalciumError
 
 CHUNK_BYTES = 2**21
 BLOCK_BYTES = 25 * 2**20  # what dask handles at a time: several chunks
-_TRACE = {"neuron", "frame"}
 
 
 def save_recording(recording: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -178,7 +177,7 @@ def rows_per_chunk(n_frames: int) -> int:
 
 def is_trace(variable: Any) -> bool:
     """Whether a variable has a value for each neuron and frame."""
-    return set(variable.dims) == _TRACE
+    return set(variable.dims) == set(TRACE)
 
 
 def _chunk_rows(variable: xr.Variable | xr.DataArray) -> int:
