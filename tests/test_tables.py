@@ -72,6 +72,13 @@ def test_all_that_is_known_of_ensembles_is_in_some_table(tmp_path):
     assert short - known == {"ensemble_activation"}  # a row a bin and a column an ensemble: as large as the recording's traces
 
 
+def test_how_many_rows_are_written_at_a_time_changes_nothing(tmp_path, monkeypatch):
+    whole = write_tables(finished_recording(), tmp_path / "whole")
+    monkeypatch.setattr("calcium_engine.tables.ROWS", 3)
+    parts = write_tables(finished_recording(), tmp_path / "parts")
+    assert [path.read_text() for path in parts] == [path.read_text() for path in whole]
+
+
 def test_a_recording_without_ensembles_has_tables_with_nothing_but_heads(tmp_path):
     write_tables(finished_recording(neurons=3, ensembles=0), tmp_path)
     for stem in ("ensembles", "members", "transitions"):

@@ -89,7 +89,7 @@ def make_result(
             recording = with_power(recording)
             stages.show(STORE, steps, steps)
             save_recording(recording, folder / STORE)
-            _write_all(recording, folder, stages, steps, figures=figures)
+            _write_all(lambda: recording, folder, stages, steps, figures=figures)
     if overwrite:
         discard(unfinished(out))  # what an interrupted run left
     return recording
@@ -114,7 +114,7 @@ def _in_blocks(
             shutil.rmtree(results, ignore_errors=True)
         results.mkdir(exist_ok=True)
         with cluster(scale.workers, scale.scheduler, scale.memory) as memory:
-            recording = analyze_in_blocks(
+            analyze_in_blocks(
                 given,
                 recipe,
                 results / STORE,
@@ -126,7 +126,8 @@ def _in_blocks(
             )
         for name in (TABLES, FIGURES):
             shutil.rmtree(results / name, ignore_errors=True)
-        _write_all(recording, results, stages, stages.steps, figures=figures)
+        # opened anew for each: what was read is held
+        _write_all(lambda: open_recording(results / STORE), results, stages, stages.steps, figures=figures)
         check_target(out, overwrite)
         swap(results, out.resolve())
         notes.remove()
@@ -144,16 +145,16 @@ def _kept_at_least(out: Path) -> Iterator[None]:
         raise
 
 
-def _write_all(recording: xr.Dataset, folder: Path, stages: Stages, steps: int, *, figures: bool) -> None:
+def _write_all(recording: Callable[[], xr.Dataset], folder: Path, stages: Stages, steps: int, *, figures: bool) -> None:
     """Write recipe, tables, figures and report beside the store."""
-    (folder / RECIPE).write_text(recording.attrs["recipe"], encoding="utf-8")
+    (folder / RECIPE).write_text(recording().attrs["recipe"], encoding="utf-8")
     stages.show(TABLES, steps + 1, steps)
-    write_tables(recording, folder / TABLES)
+    write_tables(recording(), folder / TABLES)
     stages.show(FIGURES, steps + 2, steps)
     if figures:
-        plot.write_figures(recording, folder / FIGURES)
+        plot.write_figures(recording(), folder / FIGURES)
     stages.show(REPORT, steps + 3, steps)
-    write_report(recording, folder / REPORT, figures=folder / FIGURES if figures else {})
+    write_report(recording(), folder / REPORT, figures=folder / FIGURES if figures else {})
 
 
 def check_target(out: Path, overwrite: bool) -> None:
