@@ -11,7 +11,7 @@ import xarray as xr
 
 from calcium_engine.indicators import get_indicator
 from calcium_engine.recipe import Progress, Recipe, load_recipe, run_step
-from calcium_engine.schema import CalciumError
+from calcium_engine.schema import CalciumError, native
 
 
 def analyze(
@@ -69,6 +69,7 @@ def analyze(
         raise CalciumError(
             f"analyze() takes a recording, an xarray.Dataset, not a {type(recording).__name__}; see make_recording()"
         )
+    recording = native(recording)
     chosen = load_recipe(recipe).fitted_to(recording, settings=settings, indicator=indicator, seed=seed)
     result = labelled(recording, chosen, indicator)
     if out is not None:

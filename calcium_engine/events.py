@@ -256,7 +256,8 @@ def event_rows(recording: xr.Dataset) -> np.ndarray:
         )
     onset, time = var("event_onset").check(recording).values, recording["time"].values
     # beyond the last frame of its epoch: in a gap, or after the recording
-    last = time[epoch_bounds(recording)[1:] - 1][event_epochs(recording)]
+    ends = time[epoch_bounds(recording)[1:] - 1]
+    last = ends[event_epochs(recording)] if len(ends) > 1 else ends[0]
     outside = np.count_nonzero((onset < time[0]) | (onset > last))
     if outside:
         raise CalciumError(f"{outside} events lie outside the recording's time, as after a selection; run detect_events() again")

@@ -89,6 +89,17 @@ class Variable:
         return xr.DataArray(data, dims=self.dims, name=self.name, attrs=attrs)
 
 
+def native(recording: xr.Dataset) -> xr.Dataset:
+    """Return a recording whose values all have this machine's byte order; what has it already is not copied."""
+    swapped = {
+        name: (variable.dims, variable.astype(variable.dtype.newbyteorder("=")).data, variable.attrs)
+        for name, variable in recording.variables.items()
+        if not variable.dtype.isnative
+    }
+    coords = {name: swapped.pop(name) for name in list(swapped) if name in recording.coords}
+    return recording.assign(swapped).assign_coords(coords) if swapped or coords else recording
+
+
 def plain(value: Any) -> Attr:
     """Turn a NumPy scalar into the Python scalar that Zarr's JSON can hold."""
     scalar: Attr = value.item() if isinstance(value, np.generic) else value

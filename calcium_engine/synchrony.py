@@ -21,7 +21,7 @@ def measure_synchrony(activity: Activity, counts: np.ndarray, null: Null, signif
     law = np.maximum(null.law, np.finfo(float).tiny)
     surplus = (counts - null.expected)[significant].sum() / max(1, counts.sum())
     return {
-        "synchrony_divergence": np.asarray((observed[seen] * np.log2(observed[seen] / law[seen])).sum()),
+        "synchrony_divergence": np.maximum((observed[seen] * np.log2(observed[seen] / law[seen])).sum(), 0.0),
         "synchrony_surplus": np.asarray(float(surplus)),
         "gregariousness": _gregariousness(activity),
     }

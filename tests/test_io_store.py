@@ -108,6 +108,9 @@ def test_saving_refuses(recording, tmp_path):
         save_recording(recording, tmp_path / "nowhere" / "r.zarr")
     with pytest.raises(CalciumError, match="lies inside the store"):
         save_recording(recording, path / "s.zarr")
+    for text in ("no JSON", '{"attributes": null}', "[1]"):  # nothing of ours
+        (home / "zarr.json").write_text(text)
+        save_recording(recording, home / "r.zarr", overwrite=True)
     with pytest.raises(CalciumError, match="is a DataArray"):
         save_recording(recording["fluorescence"], tmp_path / "s.zarr")
     with pytest.raises(CalciumError, match="no neuron, frame, time, sampling_rate"):

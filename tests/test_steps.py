@@ -20,7 +20,7 @@ from calcium_engine.ensemble_events import find_ensemble_events
 from calcium_engine.ensembles import find_ensembles
 from calcium_engine.events import detect_events
 from calcium_engine.features import compute_features
-from calcium_engine.io import make_recording
+from calcium_engine.io import make_recording, open_recording, save_recording
 from calcium_engine.neuropil import subtract_neuropil
 from calcium_engine.noise import estimate_noise
 from calcium_engine.pairwise import compute_pairwise
@@ -61,11 +61,19 @@ def test_any_chunking_gives_the_identical_result(finished, recording, data):
     xr.testing.assert_identical(found.compute(), expected)
 
 
-def test_the_byte_order_of_another_machine_changes_nothing(finished, recording):
+def test_the_byte_order_of_another_machine_changes_nothing(finished, recording, tmp_path):
     recipe, expected = finished
-    raw = recording["fluorescence"]
-    swapped = recording.assign(fluorescence=raw.astype(raw.dtype.newbyteorder()))
-    xr.testing.assert_identical(run(swapped, recipe), expected)
+
+    def swapped(name):
+        return recording[name].dims, recording[name].values.astype(recording[name].dtype.newbyteorder()), recording[name].attrs
+
+    other = recording.assign(fluorescence=swapped("fluorescence")).assign_coords(neuron=swapped("neuron"), time=swapped("time"))
+    xr.testing.assert_identical(run(other, recipe), expected)
+    xr.testing.assert_identical(open_recording(save_recording(other, tmp_path / "r.zarr")), recording)
+    xr.testing.assert_identical(open_recording(save_recording(other.chunk(neuron=5), tmp_path / "s.zarr")), recording)
+    bins = {"compute_coactivity.bin": 2 / RATE}
+    blocks = analyze(other, recipe, settings=bins, out=tmp_path / "out.zarr")
+    xr.testing.assert_identical(blocks, analyze(recording, recipe, settings=bins, out=tmp_path / "same.zarr"))
 
 
 def test_building_a_graph_computes_nothing(recording):

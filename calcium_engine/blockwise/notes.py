@@ -19,12 +19,14 @@ from zipfile import BadZipFile
 import numpy as np
 import xarray as xr
 from filelock import FileLock, Timeout
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.schema import CalciumError
 
 SUFFIX = ".unfinished"
-PLAN, LOCK, OWNER, BLOCKS = "plan.json", "lock", "owner.json", "blocks"
+PLAN, LOCK, OWNER, BLOCKS, COLUMNS = "plan.json", "lock", "owner.json", "blocks", "columns"
 Plan = dict[str, Any]
 
 
@@ -146,7 +148,7 @@ class Notes:
     def clear(self) -> None:
         """Remove all but the lock."""
         (self.folder / PLAN).unlink(missing_ok=True)  # first: without it, nothing of the rest counts
-        for name in (BLOCKS, self.store.name):
+        for name in (BLOCKS, COLUMNS, self.store.name):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def remove(self) -> None:
@@ -162,15 +164,35 @@ class Notes:
         self._path(block).parent.mkdir(exist_ok=True)
         save_small(record, self._path(block))
 
-    def recall(self, block: int, *, unread: str | None = None) -> xr.Dataset | None:
-        """Return the small results of a block; None where it is not finished.
-
-        Variables along the dim `unread` are read by dask when they are used, each time anew.
-        """
+    def recall(self, block: int) -> xr.Dataset | None:
+        """Return the small results of a block; None where it is not finished."""
         try:
-            return load_small(self._path(block), unread=unread)
+            return load_small(self._path(block))
         except (FileNotFoundError, BadZipFile, EOFError, ValueError, KeyError):
             return None  # never written, or a name whose content was lost with the power
+
+    def joined(self, n_blocks: int) -> xr.Dataset:
+        """Return the small results of all blocks as one, with the attributes of the first.
+
+        Events, which may be too many to hold, are read from the disk where they are looked at.
+        """
+        columns = self.folder / COLUMNS
+        parts: dict[str, list[xr.Variable]] = {}
+        attrs: dict[str, Any] = {}
+        shutil.rmtree(columns, ignore_errors=True)
+        columns.mkdir()
+        for block in range(n_blocks):
+            record = self.recall(block)
+            if record is None:
+                raise CalciumError(f"{self._path(block)} is gone; make it again with --resume (resume=True)")
+            attrs = attrs or record.attrs
+            for name, variable in record.variables.items():
+                if variable.dims == ("event",):
+                    with (columns / str(name)).open("ab") as file:
+                        file.write(np.ascontiguousarray(variable.values).view(np.uint8).data)
+                    variable = variable[:0]
+                parts.setdefault(str(name), []).append(variable)
+        return xr.Dataset({name: _together(variables, columns / name) for name, variables in parts.items()}, attrs=attrs)
 
     def _path(self, block: int) -> Path:
         return self.folder / BLOCKS / f"{block:06d}.npz"
@@ -206,30 +228,39 @@ def save_small(dataset: xr.Dataset, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def load_small(path: Path, *, unread: str | None = None) -> xr.Dataset:
-    """Load what `save_small` saved; of variables along the dim `unread`, only dtype and shape."""
+def load_small(path: Path) -> xr.Dataset:
+    """Load what `save_small` saved."""
     with np.load(path, allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         variables = {
-            name: (tuple(dims), _later(path, f"v{i}", file[f"v{i}"]) if unread in dims else file[f"v{i}"], attrs)
-            for i, (name, (dims, attrs)) in enumerate(about["variables"].items())
+            name: (tuple(dims), file[f"v{i}"], attrs) for i, (name, (dims, attrs)) in enumerate(about["variables"].items())
         }
     coords = {name: variables.pop(name) for name in about["coords"]}
     return xr.Dataset(variables, coords, about["attrs"])
 
 
-def _later(path: Path, name: str, values: np.ndarray) -> Any:
-    """Return an array of the file that dask will read."""
-    import dask.array
-    from dask.delayed import delayed
+def _together(parts: list[xr.Variable], column: Path) -> xr.Variable:
+    """Join what blocks left of one variable."""
+    first = parts[0]
+    if column.exists():
+        return xr.Variable(first.dims, indexing.LazilyIndexedArray(Column(column, first.dtype)), first.attrs)
+    along = next((dim for dim in ("neuron", "block") if dim in first.dims), None)
+    return xr.Variable.concat(parts, along) if along else first  # type: ignore[no-untyped-call]
 
-    return dask.array.from_delayed(delayed(_read)(path, name), values.shape, values.dtype)  # type: ignore[no-untyped-call]
 
+class Column(BackendArray):
+    """A column of events on the disk, read anew whenever it is looked at."""
 
-def _read(path: Path, name: str) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as file:
-        values: np.ndarray = file[name]
-    return values
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path, self.dtype = path, dtype
+        self.shape = (path.stat().st_size // dtype.itemsize,)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return some of the values, as xarray asks for them."""
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        return np.fromfile(self.path, self.dtype)[key]
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -271,42 +271,34 @@ class _Analysis:
 
     def finish(self, last: Finish, progress: Progress) -> None:
         """Join what the blocks left, run the steps that look at all neurons, and complete the store."""
-        import dask.config
-
         n_blocks = len(self.edges) - 1
-        with dask.config.set(scheduler="synchronous"):  # events are read here; memory that other threads had is not given back
-            whole, seen = self.joined(n_blocks)
-            for place, step in enumerate(self.after):
-                progress(step.use, n_blocks + place, n_blocks + len(self.after))
-                if step.use == FEATURES:
-                    whole = complete_features(fresh(whole, FEATURES), seen, **step.arguments)  # type: ignore[arg-type]
-                else:
-                    whole = run_step(step, whole)
-            if any(step.use == "estimate_noise" for step in self.work.steps) and "low_passed_input" in whole:
-                warn_of_correlated_noise(whole)
-            whole = last(whole)
-            small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
-            finish(self.notes.store, small.drop_vars(not_asked_for(small, self.keep)))
+        whole, seen = self.joined(n_blocks)
+        for place, step in enumerate(self.after):
+            progress(step.use, n_blocks + place, n_blocks + len(self.after))
+            if step.use == FEATURES:
+                whole = complete_features(fresh(whole, FEATURES), seen, **step.arguments)  # type: ignore[arg-type]
+            else:
+                whole = run_step(step, whole)
+        if any(step.use == "estimate_noise" for step in self.work.steps) and "low_passed_input" in whole:
+            warn_of_correlated_noise(whole)
+        whole = last(whole)
+        small = whole.drop_vars([name for name, array in whole.data_vars.items() if is_trace(array)])
+        finish(self.notes.store, small.drop_vars(not_asked_for(small, self.keep)))
 
     def joined(self, n_blocks: int) -> tuple[xr.Dataset, xr.Dataset]:
         """Return the recording after all blocks, its traces and events not read yet, and what the traces say for the features."""
-        records = [record for k in range(n_blocks) if (record := self.notes.recall(k, unread="event")) is not None]
-        joined = {}
-        for name, variable in records[0].variables.items():
-            along = next((dim for dim in ("neuron", "event", "block") if dim in variable.dims), None)
-            parts = [record.variables[name] for record in records]
-            joined[str(name)] = xr.Variable.concat(parts, along) if along else variable  # type: ignore[no-untyped-call]
+        left = self.notes.joined(n_blocks)
         whole = self.prepared
         if "artifact" in whole.variables:
             whole = whole.assign({name: _in_chunks(whole[name]).where(~whole["artifact"]) for name in _maskable(whole)})
         for step in self.work.steps:
             whole = fresh(whole, step.use)
-        whole = whole.assign({name: variable for name, variable in joined.items() if not name.startswith(SEEN)})
+        small = {name: variable for name, variable in left.variables.items() if not str(name).startswith(SEEN)}
         written = open_unfinished(self.notes.store)
-        whole = whole.assign({name: written.variables[name] for name in self.work.traces})
-        seen = {name.removeprefix(SEEN): variable for name, variable in joined.items() if name.startswith(SEEN)}
+        whole = whole.assign(small | {name: written.variables[name] for name in self.work.traces})
+        seen = {str(name).removeprefix(SEEN): variable for name, variable in left.variables.items() if name not in small}
         return (
-            whole.assign_attrs(history=records[0].attrs["history"]),
+            whole.assign_attrs(history=left.attrs["history"]),
             xr.Dataset(seen, coords={"neuron": self.prepared["neuron"].variable}),
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from calcium_engine.io.integrity import MARKER, root_of
+from calcium_engine.io.integrity import is_recording
 from calcium_engine.schema import CalciumError
 
 
@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False, marker: 
         FileExistsError: `path` exists and `overwrite` is False, or it is a folder that is not ours.
         FileNotFoundError: the parent folder does not exist.
         PermissionError: the parent folder cannot be written to.
-        CalciumError: no space is left.
+        CalciumError: no space is left, or `path` lies inside a recording's store.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -66,7 +66,7 @@ def check_parent(target: Path) -> None:
             f"the folder {target.parent} does not exist; make it first, or choose another place for {target.name}"
         )
     for parent in target.resolve().parents:
-        if (parent / MARKER).is_file() and "schema_version" in root_of(parent).get("attributes", {}):
+        if is_recording(parent):
             raise CalciumError(f"{target} lies inside the store {parent}; choose a place outside of it")
 
 

@@ -152,6 +152,15 @@ def root_of(path: Path) -> dict[str, Any]:
     return root
 
 
+def is_recording(path: Path) -> bool:
+    """Tell whether a folder is the store of a recording, whole or not; a Zarr store of anything else is not."""
+    try:
+        attributes = root_of(path).get("attributes")
+    except (OSError, CalciumError):
+        return False
+    return isinstance(attributes, dict) and "schema_version" in attributes
+
+
 def seal(path: str | os.PathLike[str]) -> None:
     """Note in a store what it is made of, so that it can be told to be whole; its mark of being unfinished goes.
 

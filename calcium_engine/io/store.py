@@ -15,7 +15,7 @@ import xarray as xr
 
 from calcium_engine.io.atomic import replacing
 from calcium_engine.io.integrity import ENTRY, MARKER, UNFINISHED, ArrayOnDisk, check_quickly, seal
-from calcium_engine.schema import SCHEMA_VERSION, TRACE, VARIABLES, CalciumError
+from calcium_engine.schema import SCHEMA_VERSION, TRACE, VARIABLES, CalciumError, native
 
 CHUNK_BYTES = 2**21
 BLOCK_BYTES = 25 * 2**20  # what dask handles at a time: several chunks
@@ -53,9 +53,10 @@ def write_store(recording: xr.Dataset, folder: Path, *, with_traces: bool = True
     import zarr
 
     # What a variable was read with (chunks, compressor, fill value) says nothing about how to write it.
-    plain = recording.drop_encoding().map(_storable, keep_attrs=True)
+    recording = native(recording.drop_encoding())
+    plain = recording.map(_storable, keep_attrs=True)
     plain = plain.assign_coords(  # all: `map` leaves out those that no variable has
-        {name: coord if name in recording.dims else _storable(coord) for name, coord in recording.drop_encoding().coords.items()}
+        {name: coord if name in recording.dims else _storable(coord) for name, coord in recording.coords.items()}
     )
     encoding = {name: encoding_of(variable) for name, variable in plain.variables.items()}
     traces = {name: variable for name, variable in plain.data_vars.items() if is_trace(variable)}

@@ -82,6 +82,7 @@ def render_figures(recording: xr.Dataset, names: Iterable[str] | None = None, *,
                 page, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}, pil_kwargs={"compress_level": 2}
             )
             drawn[name] = page.getvalue()
+            figure.clear()  # its marks may be millions, and it would wait for the garbage collector
     return drawn
 
 
