@@ -260,7 +260,11 @@ class Column(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        return np.fromfile(self.path, self.dtype)[key]
+        part = key[0]
+        if isinstance(part, slice) and part.step in (None, 1):
+            start, stop, _ = part.indices(self.shape[0])
+            return np.fromfile(self.path, self.dtype, max(0, stop - start), offset=start * self.dtype.itemsize)
+        return np.fromfile(self.path, self.dtype)[part]
 
 
 def _write_text(path: Path, text: str) -> None:

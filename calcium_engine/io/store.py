@@ -59,32 +59,43 @@ def write_store(recording: xr.Dataset, folder: Path, *, with_traces: bool = True
         {name: coord if name in recording.dims else _storable(coord) for name, coord in recording.coords.items()}
     )
     encoding = {name: encoding_of(variable) for name, variable in plain.variables.items()}
-    traces = {name: variable for name, variable in plain.data_vars.items() if is_trace(variable)}
+    later = {name: variable for name, variable in plain.data_vars.items() if is_trace(variable) or _is_unread(variable)}
     empty = {
         name: variable.copy(data=dask.array.zeros(variable.shape, dtype=variable.dtype, chunks=_whole_chunks(variable)))
-        for name, variable in traces.items()
+        for name, variable in later.items()
     }
     # A chunk of nothing but the fill value is written too: one that is missing is always a fault.
     with _string_warnings_off():
         plain.assign(empty).to_zarr(
             folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=True, compute=False
         )
-    from calcium_engine.io.chunks import Target, write_chunks
+    from calcium_engine.io.chunks import Target
 
-    targets: dict[Any, Any] = {name: Target(ArrayOnDisk.read(folder / str(name))) for name in traces} if with_traces else {}
-    lazy = {name: variable.data for name, variable in plain.variables.items() if variable.chunks and name not in traces}
-    for name, target in list(targets.items()):
-        if traces[name].chunks:
-            lazy[name] = traces[name].data
+    lazy = {name: variable for name, variable in plain.variables.items() if variable.chunks and name not in later}
+    targets: dict[Any, Any] = {}
+    for name in (*later, *lazy):
+        if name in later and is_trace(later[name]):
+            if with_traces:
+                targets[name] = Target(ArrayOnDisk.read(folder / str(name)))
+        else:
+            targets[name] = zarr.open_array(folder / str(name), mode="r+").with_config({"write_empty_chunks": True})
+    for name in targets.keys() & later.keys():
+        variable = later[name]
+        if variable.chunks:
+            lazy[name] = variable.variable
             continue
-        # in memory, all at once: threads that wait for the last of each block would be idle
-        step = len(traces[name]) if traces[name].variable._in_memory else _whole_chunks(traces[name])[0]
-        for first in range(0, len(traces[name]), step or 1):
-            write_chunks(target.array, first, traces[name][first : first + step].values)
-    for name in lazy.keys() - targets.keys():
-        targets[name] = zarr.open_array(folder / str(name), mode="r+").with_config({"write_empty_chunks": True})
+        step = _chunk_rows(variable)  # Zarr holds several copies of what it writes
+        if is_trace(variable):  # in memory, all at once: threads that wait for the last of each block would be idle
+            step = _whole_chunks(variable)[0] if _is_unread(variable) else len(variable)
+        for first in range(0, len(variable), max(1, step)):
+            targets[name][(slice(first, first + step),)] = variable[first : first + step].values
     if lazy:  # together, since they come from each other
-        dask.array.store(list(lazy.values()), [targets[name] for name in lazy], lock=False)
+        dask.array.store([variable.data for variable in lazy.values()], [targets[name] for name in lazy], lock=False)
+
+
+def _is_unread(variable: xr.DataArray) -> bool:
+    """Tell whether values are on a disk, to be read when they are looked at, by xarray alone."""
+    return variable.ndim > 0 and variable.chunks is None and not variable.variable._in_memory
 
 
 def open_recording(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
