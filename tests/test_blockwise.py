@@ -182,7 +182,10 @@ def test_what_is_interrupted_is_gone_on_with(after, given_store, tmp_path, monke
     analyze(given_store, LIGHT, out=out, memory=budget(28), resume=True)
     assert len({first for _, first in calls}) == 4 - done  # what was finished is not done again
     assert _files(out) == _files(whole)
-    analyze(given_store, LIGHT, out=out, resume=True)  # nothing is left to do
+    for keep in (None, ["dff", "events", "ensembles"]):  # nothing is left to do; there never were ensembles
+        analyze(given_store, LIGHT, out=out, keep=keep, resume=True)
+    with pytest.raises(FileExistsError, match="made without 'baseline'"):
+        analyze(given_store, LIGHT, out=out, keep=["events", "baseline"], resume=True)
     with pytest.raises(FileExistsError, match="another recipe"):
         analyze(given_store, "classical", out=out, resume=True)
     with pytest.raises(FileExistsError, match="exists"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import xarray as xr
 
 from calcium_engine.io.store import is_trace
-from calcium_engine.recipe import Step
+from calcium_engine.recipe import Recipe, Step
 from calcium_engine.schema import CHAIN, TRACE, VARIABLES, CalciumError, maker_of
 
 MASK, FEATURES = "mask_artifacts", "compute_features"
@@ -96,6 +96,13 @@ def not_asked_for(small: xr.Dataset, keep: Sequence[str] | None) -> list[str]:
     asked = {maker for name in keep for maker in GROUPS.get(name, ())}
     made = {maker for makers in GROUPS.values() for maker in makers}
     return [name for name in results_of(small, made - asked) if name not in keep]
+
+
+def holds(recording: xr.Dataset, name: str, recipe: Recipe) -> bool:
+    """Tell whether a variable, or anything of a group that the recipe makes, is in the recording."""
+    makers = set(GROUPS.get(name, ()))
+    never = bool(makers) and not makers & {step.use for step in recipe.steps}
+    return name in recording.variables or bool(results_of(recording, makers)) or never
 
 
 def results_of(recording: xr.Dataset, steps: set[str]) -> list[str]:

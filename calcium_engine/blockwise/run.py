@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from calcium_engine.blockwise.choice import FEATURES, MASK, is_read, kept_traces, not_asked_for, results_of, sequence
+from calcium_engine.blockwise.choice import FEATURES, MASK, holds, is_read, kept_traces, not_asked_for, results_of, sequence
 from calcium_engine.blockwise.cluster import current_client, each, room
 from calcium_engine.blockwise.memory import bytes_per_neuron, neurons_at_a_time
 from calcium_engine.blockwise.notes import Notes, Plan, discard, same_plan, state_of, unfinished, working_in
@@ -52,7 +52,7 @@ def analyze_in_blocks(
     """
     out, folder = out.resolve(), unfinished(out)
     if resume and out.exists() and not Notes(folder).store.exists():
-        done = _finished(out, recording, recipe)
+        done = _finished(out, recording, recipe, keep or ())
         discard(folder)
         return done
     check_parent(out)
@@ -71,7 +71,7 @@ def analyze_in_blocks(
     return open_recording(out)
 
 
-def _finished(out: Path, recording: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+def _finished(out: Path, recording: xr.Dataset, recipe: Recipe, keep: Sequence[str]) -> xr.Dataset:
     """Return what an analysis that was not interrupted, after all, has made."""
     done = open_recording(out)
     if done.attrs.get("recipe") != recipe.to_toml():
@@ -80,6 +80,9 @@ def _finished(out: Path, recording: xr.Dataset, recipe: Recipe) -> xr.Dataset:
         )
     if not all(np.array_equal(done[name].values, recording[name].values) for name in ("neuron", "time")):
         raise FileExistsError(f"{out} is finished, and was made of another recording; choose another name, or --overwrite it")
+    lacking = next((name for name in keep if not holds(done, name, recipe)), None)
+    if lacking:
+        raise FileExistsError(f"{out} is finished, and was made without {lacking!r}; choose another name, or --overwrite it")
     return done
 
 

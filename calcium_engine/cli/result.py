@@ -105,7 +105,7 @@ def _in_blocks(
 ) -> xr.Dataset:
     """Analyse block by block in the unfinished folder, which keeps what is done; what is complete takes its place."""
     if _is_finished(out, scale):
-        recording = analyze_in_blocks(given, recipe, out / STORE, resume=True)
+        recording = analyze_in_blocks(given, recipe, out / STORE, keep=scale.keep, resume=True)
         discard(unfinished(out))
         return recording
     with _kept_at_least(out), telling_of_disk(out), working_in(unfinished(out)) as notes:
